@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Builds weft into build/ (programs in build/bin). Installs the Debian packages that are missing (as root or through sudo).
+# Usage: scripts/build.sh [release|asan]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=${1:-release}
+
+packages=(g++ cmake ninja-build pkg-config libdnnl-dev libstb-dev libutf8proc-dev doctest-dev libcli11-dev nlohmann-json3-dev
+  libfmt-dev libpugixml-dev libfreetype-dev libharfbuzz-dev
+  sentencepiece unicode-cldr-core unicode-data fonts-noto-color-emoji ruby-gemojione)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+done
+if ((${#missing[@]})); then
+  echo "installing: ${missing[*]}"
+  as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || { echo "error: ${missing[*]} must be installed: run this as root, or install sudo" >&2; exit 1; }
+    as_root=(sudo)
+  fi
+  "${as_root[@]}" apt-get update -qq
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+command -v nvcc >/dev/null || echo "nvcc not found: building without the cuda device"
+cmake --preset "$preset" >/dev/null
+cmake --build --preset "$preset"

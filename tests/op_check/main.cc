@@ -1,0 +1,58 @@
+// op_check [test|grad|bench|list] [-o OP]: every room against f64 truth, against central differences, against the machine's ceiling.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <random>
+
+#include "op_check/check.h"
+
+using namespace weft::op_check;
+
+namespace {
+std::string mode = "test", only;
+uint64_t seed = 0;
+
+void report(std::vector<std::string> (*run)(const Op&, uint64_t)) {
+  INFO("repeat with --seed ", seed);
+  int count = 0;
+  for (const Op& op : ops()) {
+    if (!only.empty() && op.name != only) continue;
+    ++count;
+    CHECK_MESSAGE((!op.cases.empty() || !op.misuses.empty()), op.name, " has no cases");
+    for (const std::string& failure : run(op, seed)) FAIL_CHECK(failure);
+  }
+  CHECK_MESSAGE(count > 0, "no op is named '", only, "'");
+}
+}  // namespace
+
+TEST_CASE("test") { report(test); }
+TEST_CASE("grad") { report(grad); }
+
+int main(int argc, char** argv) {
+  CLI::App app{"Checks and times every op.\nExample: op_check grad -o softmax"};
+  double seconds = 0.2;
+  app.add_option("mode", mode, "test: f32 and bf16 against f64; grad: f64 against central differences; bench; list")
+      ->check(CLI::IsMember({"test", "grad", "bench", "list"}));
+  app.add_option("-o,--op", only, "one op only");
+  app.add_option("--seed", seed, "of the inputs; a fresh one every run unless given, printed on failure");
+  app.add_option("--seconds", seconds, "of timing for each line of bench");
+  CLI11_PARSE(app, argc, argv);
+  if (app.count("--seed") == 0) seed = std::random_device{}();
+
+  if (mode == "list" || mode == "bench") {
+    for (const Op& op : ops()) {
+      if (!only.empty() && op.name != only) continue;
+      if (mode == "bench") {
+        bench(op, seconds);
+      } else {
+        fmt::print("{:<20} {:3} cases {:3} benches {:3} misuses\n", op.name, op.cases.size(), op.benches.size(), op.misuses.size());
+      }
+    }
+    return 0;
+  }
+  doctest::Context context;
+  context.setOption("test-case", mode.c_str());
+  return context.run();
+}

@@ -1,0 +1,19 @@
+// Fresh inputs for a case, and the comparison that a NaN cannot pass.
+#pragma once
+
+#include <string>
+
+#include "op_check/op_case.h"
+#include "tensor/philox.h"
+
+namespace weft::op_check {
+
+/// Inputs drawn once, held in f64 and exactly representable in `dtype` (or f32 for parameters), so that only the op's own error shows.
+Tensors sample(const std::vector<Input>& inputs, DType dtype, Random& random);
+/// Those inputs as the op takes them when it runs in `dtype`; floating ones are leaves if `grad`.
+Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType dtype, bool grad);
+
+/// Empty if |a - b| <= rtol (|b| + max |b|) holds for every element, else one line about the worst one.
+std::string compare(const Tensor& a, const Tensor& truth, double rtol);
+
+}  // namespace weft::op_check

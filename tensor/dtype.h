@@ -20,6 +20,12 @@ struct bf16 {
     const uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     bits = static_cast<uint16_t>((u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded);
   }
+  bf16(const bf16&) = default;
+  // Written out, since gcc 12 does not vectorise a loop that assigns a whole struct.
+  bf16& operator=(const bf16& other) {
+    bits = other.bits;
+    return *this;
+  }
   operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
 };
 

@@ -1,0 +1,213 @@
+#include "tokenizer/sentencepiece.h"
+
+#include "tensor/check.h"
+#include "tokenizer/utf8.h"
+
+#include <algorithm>
+#include <fstream>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+namespace weft {
+namespace {
+
+constexpr std::string_view space_symbol = "\xe2\x96\x81";  // U+2581
+constexpr std::uintmax_t max_file_size = std::uintmax_t{1} << 28;
+
+std::string read_file(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  check_input(std::filesystem::exists(status), "{}: expected a SentencePiece model, found no such file", path.string());
+  check_input(std::filesystem::is_regular_file(status),
+              "{}: expected a SentencePiece model, found something that is no file", path.string());
+  const std::uintmax_t size = std::filesystem::file_size(path, error);
+  check_input(!error && size <= max_file_size, "{}: expected a SentencePiece model of at most {} bytes, found {}",
+              path.string(), max_file_size, error ? error.message() : fmt::format("{}", size));
+  std::string bytes(size, '\0');
+  std::ifstream in(path, std::ios::binary);
+  in.read(bytes.data(), static_cast<std::streamsize>(size));
+  check_input(in.gcount() == static_cast<std::streamsize>(size), "{}: byte {}: expected {} bytes, found the end",
+              path.string(), in.gcount(), size);
+  return bytes;
+}
+
+// The byte that a piece like <0x0A> stands for.
+std::optional<unsigned char> byte_of(std::string_view piece) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
+  const auto high = digits.find(piece[3]), low = digits.find(piece[4]);
+  if (high == digits.npos || low == digits.npos) return std::nullopt;
+  return static_cast<unsigned char>(16 * high + low);
+}
+
+void append_bytes_as_text(std::string_view bytes, std::string& out) {
+  while (!bytes.empty()) {
+    const std::size_t length = utf8_valid_length(bytes);
+    out += length ? bytes.substr(0, length) : replacement_character;
+    bytes.remove_prefix(std::max<std::size_t>(length, 1));
+  }
+}
+
+}  // namespace
+
+SentencePiece SentencePiece::load(const std::filesystem::path& path) {
+  const auto file = std::filesystem::is_directory(path) ? path / "spiece.model" : path;
+  return parse(read_file(file), file.string());
+}
+
+SentencePiece SentencePiece::parse(std::string_view bytes, std::string_view file) {
+  const SentencePieceModel model = read_sentencepiece_model(bytes, file);
+  SentencePiece sp;
+  sp.read_pieces(model, file);
+  sp.unk_surface_ = model.unk_surface;
+  sp.byte_fallback_ = model.byte_fallback;
+  sp.unigram_ = Unigram(model, file);
+
+  PieceTrie user_defined;
+  for (int id = 0; const auto& piece : model.pieces) {
+    if (piece.type == PieceType::user_defined) user_defined.insert(piece.text, id);
+    ++id;
+  }
+  sp.normalizer_ = TextNormalizer(model.normalizer, std::move(user_defined), file);
+  sp.denormalizer_ = TextNormalizer(model.denormalizer, {}, file);
+  sp.denormalize_ = !model.denormalizer.charsmap.empty();
+  sp.strip_every_first_space_ = model.normalizer.remove_extra_whitespaces;
+  sp.strip_first_space_ = model.normalizer.add_dummy_prefix;
+  return sp;
+}
+
+void SentencePiece::read_pieces(const SentencePieceModel& model, std::string_view file) {
+  byte_ids_.fill(-1);
+  std::unordered_map<std::string_view, int> reserved;
+  for (int id = 0; const auto& piece : model.pieces) {
+    texts_ += piece.text;
+    text_ends_.push_back(static_cast<std::uint32_t>(texts_.size()));
+    scores_.push_back(piece.score);
+    types_.push_back(piece.type);
+    const bool is_reserved =
+        piece.type == PieceType::unknown || piece.type == PieceType::control || piece.type == PieceType::byte;
+    const bool is_new = !is_reserved || reserved.emplace(piece.text, id).second;
+    check_input(is_new, "{}: byte {}: expected a new text in piece {}, found that of piece {} again", file,
+                piece.offset, id, reserved[piece.text]);
+    if (piece.type == PieceType::unknown) {
+      check_input(unk_id_ < 0, "{}: byte {}: expected one unknown piece, found pieces {} and {}", file, piece.offset,
+                  unk_id_, id);
+      unk_id_ = id;
+    }
+    if (piece.type == PieceType::byte) {
+      const auto byte = byte_of(piece.text);
+      check_input(byte && model.byte_fallback, "{}: byte {}: expected {}, found byte piece {}", file, piece.offset,
+                  byte ? "no byte pieces without byte fallback" : "a text from <0x00> to <0xFF>", id);
+      byte_ids_[*byte] = id;
+    }
+    ++id;
+  }
+  check_input(unk_id_ >= 0, "{}: expected an unknown piece, found none in {} pieces", file, size());
+  const auto missing = std::find(byte_ids_.begin(), byte_ids_.end(), -1);
+  check_input(!model.byte_fallback || missing == byte_ids_.end(),
+              "{}: expected 256 byte pieces, found none for byte {}", file, missing - byte_ids_.begin());
+
+  const auto control = [&](std::string_view text) {
+    const auto found = reserved.find(text);
+    return found != reserved.end() && types_[found->second] == PieceType::control ? found->second : -1;
+  };
+  bos_id_ = control(model.bos_piece);
+  eos_id_ = control(model.eos_piece);
+  pad_id_ = control(model.pad_piece);
+}
+
+std::vector<int> SentencePiece::encode(std::string_view text) const {
+  const std::string normalized = normalizer_(text);
+  std::vector<int> ids;
+  ids.reserve(normalized.size() / 3 + 8);
+  // Backwards. A run of unknown characters becomes one unknown piece, or the bytes of each character.
+  for (const auto& [start, size, id] : unigram_.segment_from_end(normalized)) {
+    if (id != Unigram::unknown) {
+      ids.push_back(id);
+    } else if (byte_fallback_) {
+      for (std::uint32_t i = start + size; i > start; --i) {
+        ids.push_back(byte_ids_[static_cast<unsigned char>(normalized[i - 1])]);
+      }
+    } else if (ids.empty() || ids.back() != unk_id_) {
+      ids.push_back(unk_id_);
+    }
+  }
+  std::reverse(ids.begin(), ids.end());
+  return ids;
+}
+
+TokenBatch SentencePiece::encode_padded(std::span<const std::string> texts, std::size_t length, bool eos) const {
+  check(pad_id_ >= 0, "[sentencepiece] model must have a pad piece but has none");
+  check(!eos || eos_id_ >= 0, "[sentencepiece] model must have an end-of-sentence piece but has none");
+  check(length > 0, "[sentencepiece] length must be at least 1 but is {}", length);
+  TokenBatch batch{texts.size(), length, {}, {}};
+  batch.ids.resize(batch.count * length, pad_id_);
+  batch.mask.resize(batch.count * length, 0);
+  for (std::size_t row = 0; row < texts.size(); ++row) {
+    std::vector<int> ids = encode(texts[row]);
+    if (eos) {
+      ids.resize(std::min(ids.size(), length - 1));
+      ids.push_back(eos_id_);
+    }
+    const std::size_t kept = std::min(ids.size(), length);
+    std::copy_n(ids.begin(), kept, batch.ids.begin() + row * length);
+    std::fill_n(batch.mask.begin() + row * length, kept, 1);
+  }
+  return batch;
+}
+
+std::string SentencePiece::decode(std::span<const int> ids) const {
+  std::string out, bytes;
+  bool stripped = false;
+  for (const int id : ids) {
+    check_id(id);
+    if (types_[id] == PieceType::byte) {
+      bytes += static_cast<char>(*byte_of(piece(id)));
+      continue;
+    }
+    append_bytes_as_text(bytes, out);
+    bytes.clear();
+    if (types_[id] == PieceType::control) continue;
+    if (id == unk_id_) {
+      out += unk_surface_;
+      continue;
+    }
+    std::string_view text = piece(id);
+    // The dummy prefix is not part of the text; where whitespace was removed, none can have been at the start.
+    if (out.empty() && (strip_every_first_space_ || (strip_first_space_ && !stripped)) &&
+        text.starts_with(space_symbol)) {
+      text.remove_prefix(space_symbol.size());
+      stripped = true;
+    }
+    for (std::size_t at; (at = text.find(space_symbol)) != text.npos; text.remove_prefix(at + space_symbol.size())) {
+      out += text.substr(0, at);
+      out += ' ';
+    }
+    out += text;
+  }
+  append_bytes_as_text(bytes, out);
+  return denormalize_ ? denormalizer_(out) : out;
+}
+
+void SentencePiece::check_id(int id) const {
+  check(id >= 0 && id < size(), "[sentencepiece] id must be from 0 to {} but is {}", size() - 1, id);
+}
+
+std::string_view SentencePiece::piece(int id) const {
+  check_id(id);
+  const std::uint32_t begin = id ? text_ends_[id - 1] : 0;
+  return std::string_view(texts_).substr(begin, text_ends_[id] - begin);
+}
+
+PieceType SentencePiece::type(int id) const {
+  check_id(id);
+  return types_[id];
+}
+
+float SentencePiece::score(int id) const {
+  check_id(id);
+  return scores_[id];
+}
+
+}  // namespace weft

@@ -25,7 +25,8 @@ constexpr auto kSpecial = [] {
 
 }  // namespace
 
-CsvReader::CsvReader(const std::filesystem::path& file) : file_(file), stream_(file, std::ios::binary), block_(kBlockBytes) {
+CsvReader::CsvReader(const std::filesystem::path& file)
+    : file_(file), stream_(file, std::ios::binary), block_(kBlockBytes) {
   check_input(stream_.is_open(), "{}: cannot be opened: {}", file.string(), std::strerror(errno));
   check_input(std::filesystem::is_regular_file(file), "{}: is not a file", file.string());
   refill();
@@ -151,7 +152,8 @@ void CsvWriter::write(const std::vector<std::string_view>& fields) {
   for (size_t i = 0; i < fields.size(); ++i) {
     if (i) line_ += ',';
     // A record of one empty field would read back as a blank line.
-    bool quote = fields[i].find_first_of("\",\r\n") != std::string_view::npos || (fields.size() == 1 && fields[i].empty());
+    bool quote =
+        fields[i].find_first_of("\",\r\n") != std::string_view::npos || (fields.size() == 1 && fields[i].empty());
     if (!quote) {
       line_ += fields[i];
       continue;

@@ -10,10 +10,10 @@
 
 namespace weft {
 
-/// Reads one record at a time in bounded memory. The first record is the header. Lines end with LF, CRLF or CR; a byte order mark
-/// and blank lines between records are skipped. Whatever is no CSV (a record with another number of fields than the header, an
-/// unclosed quote, text after a closing quote, a bare quote, a NUL byte, invalid UTF-8, a record above 1 MiB) throws
-/// std::runtime_error naming the file, the row (1 = the first after the header) and the line.
+/// Reads one record at a time in bounded memory. The first record is the header. Lines end with LF, CRLF or CR; a byte
+/// order mark and blank lines between records are skipped. Whatever is no CSV (a record with another number of fields
+/// than the header, an unclosed quote, text after a closing quote, a bare quote, a NUL byte, invalid UTF-8, a record
+/// above 1 MiB) throws std::runtime_error naming the file, the row (1 = the first after the header) and the line.
 class CsvReader {
  public:
   explicit CsvReader(const std::filesystem::path& file);

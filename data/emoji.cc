@@ -20,6 +20,7 @@
 #include "data/geo.h"
 #include "data/hash.h"
 #include "data/image.h"
+#include "data/split.h"
 #include "data/utf8.h"
 #include "tensor/check.h"
 
@@ -69,31 +70,32 @@ std::vector<Emoji> read_emoji_list(const fs::path& file) {
       char* end = nullptr;
       unsigned long code_point = std::strtoul(at, &end, 16);
       if (end == at) break;
-      check_input(code_point > 0 && code_point <= 0x10FFFF, "{}: line {}: {:X} is no code point", file.string(), number, code_point);
+      check_input(code_point > 0 && code_point <= 0x10FFFF, "{}: line {}: {:X} is no code point", file.string(), number,
+                  code_point);
       emoji.sequence += static_cast<char32_t>(code_point);
       at = end;
     }
-    check_input(!emoji.sequence.empty() && !subgroup.empty(), "{}: line {}: code points under a subgroup expected", file.string(), number);
-    bool skin_tone = std::any_of(emoji.sequence.begin(), emoji.sequence.end(), [](char32_t c) { return c >= 0x1F3FB && c <= 0x1F3FF; });
+    check_input(!emoji.sequence.empty() && !subgroup.empty(), "{}: line {}: code points under a subgroup expected",
+                file.string(), number);
+    bool skin_tone = std::any_of(emoji.sequence.begin(), emoji.sequence.end(),
+                                 [](char32_t c) { return c >= 0x1F3FB && c <= 0x1F3FF; });
     if (!skin_tone) list.push_back(std::move(emoji));
   }
   check_input(!list.empty(), "{}: has no fully-qualified emoji", file.string());
   return list;
 }
 
-/// Holds out a tenth of each category, at least one emoji where it has two, by a hash of the emoji.
+/// Holds out a tenth of each category by a hash of the emoji.
 void split(std::vector<Emoji>& list) {
-  std::map<std::string, std::vector<Emoji*>> by_category;
-  for (Emoji& emoji : list) by_category[emoji.category].push_back(&emoji);
-  for (auto& [category, members] : by_category) {
-    std::sort(members.begin(), members.end(), [](const Emoji* a, const Emoji* b) {
-      uint64_t x = hash_text(utf8(a->sequence)), y = hash_text(utf8(b->sequence));
-      return x != y ? x < y : a->sequence < b->sequence;
-    });
-    size_t held_out = static_cast<size_t>(static_cast<double>(members.size()) * kHeldOut + 0.5);
-    if (held_out == 0 && members.size() > 1) held_out = 1;
-    for (size_t i = 0; i < held_out; ++i) members[i]->test = true;
+  std::map<std::string, int> ids;
+  std::vector<uint64_t> hashes;
+  std::vector<int> categories;
+  for (const Emoji& emoji : list) {
+    hashes.push_back(hash_text(utf8(emoji.sequence)));
+    categories.push_back(ids.emplace(emoji.category, static_cast<int>(ids.size())).first->second);
   }
+  std::vector<bool> held_out = hold_out(hashes, categories, kHeldOut);
+  for (size_t i = 0; i < list.size(); ++i) list[i].test = held_out[i];
 }
 
 struct Text {
@@ -156,12 +158,23 @@ bool draw_emoji_one(const fs::path& folder, const std::u32string& sequence, Imag
   return true;
 }
 
-/// Runs spm_train in `folder` on texts.txt there. Relative names, since the model file records them, and a fixed number of threads, since
-/// sums depend on it.
+/// Runs spm_train in `folder` on texts.txt there. Relative names, since the model file records them, and a fixed number
+/// of threads, since sums depend on it.
 void train_tokenizer(const fs::path& spm_train, const fs::path& folder) {
-  std::vector<std::string> words = {spm_train.string(), "--input=texts.txt", "--model_prefix=spiece", "--model_type=unigram",
-      "--vocab_size=8000", "--normalization_rule_name=nmt_nfkc", "--byte_fallback=true", "--character_coverage=1.0", "--pad_id=0",
-      "--eos_id=1", "--unk_id=2", "--bos_id=-1", "--num_threads=2", "--random_seed=1"};
+  std::vector<std::string> words = {spm_train.string(),
+                                    "--input=texts.txt",
+                                    "--model_prefix=spiece",
+                                    "--model_type=unigram",
+                                    "--vocab_size=8000",
+                                    "--normalization_rule_name=nmt_nfkc",
+                                    "--byte_fallback=true",
+                                    "--character_coverage=1.0",
+                                    "--pad_id=0",
+                                    "--eos_id=1",
+                                    "--unk_id=2",
+                                    "--bos_id=-1",
+                                    "--num_threads=2",
+                                    "--random_seed=1"};
   std::vector<char*> arguments;
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
@@ -180,8 +193,8 @@ void train_tokenizer(const fs::path& spm_train, const fs::path& folder) {
   std::string line, last;
   for (std::ifstream log(folder / "spm_train.log"); std::getline(log, line);)
     if (!line.empty()) last = line;
-  check_input(WIFEXITED(status) && WEXITSTATUS(status) == 0 && fs::exists(folder / "spiece.model"), "{} failed: {}", spm_train.string(),
-              last);
+  check_input(WIFEXITED(status) && WEXITSTATUS(status) == 0 && fs::exists(folder / "spiece.model"), "{} failed: {}",
+              spm_train.string(), last);
   for (const char* name : {"texts.txt", "spm_train.log", "spiece.vocab"}) fs::remove(folder / name);
 }
 
@@ -191,7 +204,8 @@ class Staging {
   explicit Staging(const fs::path& target) : target_(target), path_(target.string() + ".partial") {
     std::error_code error;
     fs::remove_all(path_, error);
-    check_input(fs::create_directories(path_ / "images", error), "{}: cannot be created: {}", path_.string(), error.message());
+    check_input(fs::create_directories(path_ / "images", error), "{}: cannot be created: {}", path_.string(),
+                error.message());
   }
   ~Staging() {
     std::error_code error;
@@ -288,7 +302,8 @@ EmojiCounts prepare_emoji(const fs::path& out, const EmojiSources& sources, cons
         const auto& [name, description, derived] = text->second;
         std::string item = std::to_string(item_id++), category = std::to_string(categories[emoji.category]);
         (emoji.test ? test : train)
-            .write({item, image_id, kGeos[g].code, name, description, category, emoji.category, derived ? "" : "admin"});
+            .write(
+                {item, image_id, kGeos[g].code, name, description, category, emoji.category, derived ? "" : "admin"});
         ++(emoji.test ? counts.test_items : counts.train_items);
         if (!emoji.test) training_texts.insert(description.empty() ? name : name + " " + description);
       }
@@ -303,8 +318,14 @@ EmojiCounts prepare_emoji(const fs::path& out, const EmojiSources& sources, cons
   for (const std::string& text : training_texts) joined += text + "\n";
   write_file(staging.path() / "texts.txt", {joined.begin(), joined.end()});
   train_tokenizer(sources.spm_train, staging.path());
-  nlohmann::ordered_json marker = {{"data_set", "emoji13"}, {"emoji", counts.emoji}, {"held_out_emoji", counts.held_out_emoji},
-      {"categories", counts.categories}, {"images", counts.images}, {"train_items", counts.train_items}, {"test_items", counts.test_items},
+  nlohmann::ordered_json marker = {
+      {"data_set", "emoji13"},
+      {"emoji", counts.emoji},
+      {"held_out_emoji", counts.held_out_emoji},
+      {"categories", counts.categories},
+      {"images", counts.images},
+      {"train_items", counts.train_items},
+      {"test_items", counts.test_items},
       {"texts", "Unicode CLDR annotations (Unicode License)"},
       {"images_from", {"Noto Color Emoji (SIL Open Font License 1.1)", "EmojiOne in ruby-gemojione (CC BY-SA 4.0)"}}};
   std::string json = marker.dump(2) + "\n";

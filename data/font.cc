@@ -23,7 +23,8 @@ struct EmojiFont::Face {
 
 EmojiFont::EmojiFont(const std::filesystem::path& file) : face_(std::make_unique<Face>()) {
   check_input(FT_Init_FreeType(&face_->library) == 0, "FreeType does not start");
-  check_input(FT_New_Face(face_->library, file.c_str(), 0, &face_->face) == 0, "{}: cannot be read as a font", file.string());
+  check_input(FT_New_Face(face_->library, file.c_str(), 0, &face_->face) == 0, "{}: cannot be read as a font",
+              file.string());
   check_input(FT_HAS_COLOR(face_->face) && face_->face->num_fixed_sizes > 0 && FT_Select_Size(face_->face, 0) == 0,
               "{}: has no colour bitmaps", file.string());
   face_->font = hb_ft_font_create_referenced(face_->face);

@@ -17,7 +17,8 @@ class EmojiFont {
   explicit EmojiFont(const std::filesystem::path& file);
   ~EmojiFont();
 
-  /// The drawing of one emoji sequence on white, at the font's own size; nothing where the font has no single glyph for it.
+  /// The drawing of one emoji sequence on white, at the font's own size; nothing where the font has no single glyph for
+  /// it.
   std::optional<Image> draw(std::u32string_view sequence) const;
 
  private:

@@ -6,7 +6,8 @@
 
 namespace weft {
 
-/// The finaliser of splitmix64 (Steele, Lea and Flood 2014): a bijection in which every input bit moves every output bit.
+/// The finaliser of splitmix64 (Steele, Lea and Flood 2014): a bijection in which every input bit moves every output
+/// bit.
 inline uint64_t mix64(uint64_t x) {
   x += 0x9E3779B97F4A7C15u;
   x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -31,7 +32,9 @@ class SplitMix {
     return value;
   }
   /// Uniform in [0, bound), bound >= 1. The bias is below bound / 2^64.
-  uint64_t below(uint64_t bound) { return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64); }
+  uint64_t below(uint64_t bound) {
+    return static_cast<uint64_t>((static_cast<unsigned __int128>(next()) * bound) >> 64);
+  }
 
  private:
   uint64_t state_;

@@ -33,7 +33,8 @@ void append_bytes(void* out, void* data, int size) {
 
 void check_whole(const Image& image, const char* op) {
   check(image.height > 0 && image.width > 0 && image.pixels.size() == size_t{3} * image.height * image.width,
-        "[{}] image must have height * width * 3 bytes but has {} for {} x {}", op, image.pixels.size(), image.width, image.height);
+        "[{}] image must have height * width * 3 bytes but has {} for {} x {}", op, image.pixels.size(), image.width,
+        image.height);
 }
 
 }  // namespace
@@ -63,18 +64,20 @@ void write_file(const std::filesystem::path& file, const std::vector<uint8_t>& b
 }
 
 Image decode_image(const std::vector<uint8_t>& bytes, std::string_view name, Alpha alpha, const ImageLimits& limits) {
-  check_input(static_cast<int64_t>(bytes.size()) <= limits.file_bytes, "{}: {} bytes are more than the {} allowed", name, bytes.size(),
-              limits.file_bytes);
+  check_input(static_cast<int64_t>(bytes.size()) <= limits.file_bytes, "{}: {} bytes are more than the {} allowed",
+              name, bytes.size(), limits.file_bytes);
   ImageHeader header = check_image(bytes, name, limits);
   // PNG palettes may be transparent too, and stb only tells after decoding: over_white always asks for alpha.
   int channels = alpha == Alpha::over_white ? 4 : 3;
   int width = 0, height = 0, in_file = 0;
   std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
-      stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &in_file, channels), stbi_image_free);
-  check_input(pixels != nullptr, "{}: corrupt {}: {}", name, header.format == ImageHeader::Format::jpeg ? "JPEG" : "PNG",
-              stbi_failure_reason());
-  check_input(width == header.width && height == header.height, "{}: corrupt: {} x {} pixels decoded where its header says {} x {}", name,
-              width, height, header.width, header.height);
+      stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &in_file, channels),
+      stbi_image_free);
+  check_input(pixels != nullptr, "{}: corrupt {}: {}", name,
+              header.format == ImageHeader::Format::jpeg ? "JPEG" : "PNG", stbi_failure_reason());
+  check_input(width == header.width && height == header.height,
+              "{}: corrupt: {} x {} pixels decoded where its header says {} x {}", name, width, height, header.width,
+              header.height);
   Image image(height, width);
   if (channels == 3) {
     std::memcpy(image.pixels.data(), pixels.get(), image.pixels.size());
@@ -82,7 +85,8 @@ Image decode_image(const std::vector<uint8_t>& bytes, std::string_view name, Alp
   }
   const stbi_uc* rgba = pixels.get();
   for (size_t i = 0; i < image.pixels.size(); i += 3, rgba += 4)
-    for (int c = 0; c < 3; ++c) image.pixels[i + c] = static_cast<uint8_t>((rgba[c] * rgba[3] + 255 * (255 - rgba[3]) + 127) / 255);
+    for (int c = 0; c < 3; ++c)
+      image.pixels[i + c] = static_cast<uint8_t>((rgba[c] * rgba[3] + 255 * (255 - rgba[3]) + 127) / 255);
   return image;
 }
 
@@ -93,18 +97,20 @@ Image read_image(const std::filesystem::path& file, Alpha alpha, const ImageLimi
 std::vector<uint8_t> encode_jpeg(const Image& image, int quality) {
   check_whole(image, "encode_jpeg");
   check(quality >= 1 && quality <= 100, "[encode_jpeg] quality must be 1..100 but is {}", quality);
-  check(image.height <= 65535 && image.width <= 65535, "[encode_jpeg] sides must be at most 65535 but are {} x {}", image.width,
-        image.height);
+  check(image.height <= 65535 && image.width <= 65535, "[encode_jpeg] sides must be at most 65535 but are {} x {}",
+        image.width, image.height);
   std::vector<uint8_t> bytes;
-  check_input(stbi_write_jpg_to_func(append_bytes, &bytes, image.width, image.height, 3, image.pixels.data(), quality) != 0,
-              "JPEG encoding of {} x {} pixels failed", image.width, image.height);
+  check_input(
+      stbi_write_jpg_to_func(append_bytes, &bytes, image.width, image.height, 3, image.pixels.data(), quality) != 0,
+      "JPEG encoding of {} x {} pixels failed", image.width, image.height);
   return bytes;
 }
 
 std::vector<uint8_t> encode_png(const Image& image) {
   check_whole(image, "encode_png");
   std::vector<uint8_t> bytes;
-  check_input(stbi_write_png_to_func(append_bytes, &bytes, image.width, image.height, 3, image.pixels.data(), image.width * 3) != 0,
+  check_input(stbi_write_png_to_func(append_bytes, &bytes, image.width, image.height, 3, image.pixels.data(),
+                                     image.width * 3) != 0,
               "PNG encoding of {} x {} pixels failed", image.width, image.height);
   return bytes;
 }
@@ -112,7 +118,8 @@ std::vector<uint8_t> encode_png(const Image& image) {
 void write_image(const std::filesystem::path& file, const Image& image, int quality) {
   std::string ending = file.extension().string();
   bool jpeg = ending == ".jpg" || ending == ".jpeg";
-  check(jpeg || ending == ".png", "[write_image] the file name must end in .png, .jpg or .jpeg but is \"{}\"", file.string());
+  check(jpeg || ending == ".png", "[write_image] the file name must end in .png, .jpg or .jpeg but is \"{}\"",
+        file.string());
   write_file(file, jpeg ? encode_jpeg(image, quality) : encode_png(image));
 }
 

@@ -1,5 +1,5 @@
-// JPEG and PNG files to and from 8-bit RGB. The pixels are stb's; what stb trusts (sizes, checksums, a complete file) is checked
-// here first, so that a file of a few bytes cannot ask for gigabytes.
+// JPEG and PNG files to and from 8-bit RGB. The pixels are stb's; what stb trusts (sizes, checksums, a complete file)
+// is checked here first, so that a file of a few bytes cannot ask for gigabytes.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +16,15 @@ struct Image {
 
   Image() = default;
   /// An image of one grey level.
-  Image(int height, int width, uint8_t level = 255) : height(height), width(width), pixels(size_t{3} * height * width, level) {}
+  Image(int height, int width, uint8_t level = 255)
+      : height(height), width(width), pixels(size_t{3} * height * width, level) {}
   uint8_t* at(int y, int x) { return &pixels[(static_cast<size_t>(y) * width + x) * 3]; }
   const uint8_t* at(int y, int x) const { return &pixels[(static_cast<size_t>(y) * width + x) * 3]; }
   bool operator==(const Image&) const = default;
 };
 
-/// What becomes of transparency: PIL's convert("RGB"), and so the reference loader, drops it; drawings are put on white.
+/// What becomes of transparency: PIL's convert("RGB"), and so the reference loader, drops it; drawings are put on
+/// white.
 enum class Alpha { drop, over_white };
 
 struct ImageLimits {
@@ -37,18 +39,19 @@ struct ImageHeader {
   int channels = 0;  // of the file: 1 grey, 2 grey + alpha, 3 RGB or palette, 4 RGB + alpha or CMYK
 };
 
-/// Checks a whole JPEG or PNG without decoding a pixel: signature, sizes against the limits, and that the file is complete (JPEG: every
-/// segment and the end marker; PNG: every chunk's checksum and the end chunk). `name` begins the errors. CMYK without Adobe's marker is
-/// refused, since nothing says whether it is inverted; so are 12-bit, lossless and arithmetic-coded JPEG.
-/// Throws std::runtime_error "NAME: what was found".
+/// Checks a whole JPEG or PNG without decoding a pixel: signature, sizes against the limits, and that the file is
+/// complete (JPEG: every segment and the end marker; PNG: every chunk's checksum and the end chunk). `name` begins the
+/// errors. CMYK without Adobe's marker is refused, since nothing says whether it is inverted; so are 12-bit, lossless
+/// and arithmetic-coded JPEG. Throws std::runtime_error "NAME: what was found".
 ImageHeader check_image(const std::vector<uint8_t>& bytes, std::string_view name, const ImageLimits& limits = {});
 
-/// Decodes a JPEG or PNG file. Grey becomes RGB, 16 bits lose their lower byte, Adobe CMYK becomes RGB as PIL does it, EXIF
-/// orientation is not applied (as in PIL). Errors: as check_image, and a missing or corrupt file.
+/// Decodes a JPEG or PNG file. Grey becomes RGB, 16 bits lose their lower byte, Adobe CMYK becomes RGB as PIL does it,
+/// EXIF orientation is not applied (as in PIL). Errors: as check_image, and a missing or corrupt file.
 Image read_image(const std::filesystem::path& file, Alpha alpha = Alpha::drop, const ImageLimits& limits = {});
 
 /// As read_image, from bytes in memory; `name` begins the errors.
-Image decode_image(const std::vector<uint8_t>& bytes, std::string_view name, Alpha alpha = Alpha::drop, const ImageLimits& limits = {});
+Image decode_image(const std::vector<uint8_t>& bytes, std::string_view name, Alpha alpha = Alpha::drop,
+                   const ImageLimits& limits = {});
 
 /// JPEG, quality 1..100 (no chroma subsampling above 90).
 std::vector<uint8_t> encode_jpeg(const Image& image, int quality = 95);

@@ -14,13 +14,16 @@ uint32_t big_endian(const uint8_t* p, int bytes) {
   return value;
 }
 
-void check_size(const ImageHeader& header, size_t bytes, int64_t pixels_per_byte, std::string_view name, const ImageLimits& limits) {
+void check_size(const ImageHeader& header, size_t bytes, int64_t pixels_per_byte, std::string_view name,
+                const ImageLimits& limits) {
   int64_t pixels = int64_t{header.height} * header.width;
-  check_input(header.height > 0 && header.width > 0, "{}: {} x {} pixels: a side is zero", name, header.width, header.height);
-  check_input(pixels <= limits.pixels, "{}: {} x {} pixels are more than the {} allowed", name, header.width, header.height,
-              limits.pixels);
+  check_input(header.height > 0 && header.width > 0, "{}: {} x {} pixels: a side is zero", name, header.width,
+              header.height);
+  check_input(pixels <= limits.pixels, "{}: {} x {} pixels are more than the {} allowed", name, header.width,
+              header.height, limits.pixels);
   check_input(pixels <= static_cast<int64_t>(bytes) * pixels_per_byte,
-              "{}: {} x {} pixels do not fit into its {} bytes: truncated or corrupt", name, header.width, header.height, bytes);
+              "{}: {} x {} pixels do not fit into its {} bytes: truncated or corrupt", name, header.width,
+              header.height, bytes);
 }
 
 ImageHeader check_jpeg(const std::vector<uint8_t>& bytes, std::string_view name, const ImageLimits& limits) {
@@ -47,16 +50,18 @@ ImageHeader check_jpeg(const std::vector<uint8_t>& bytes, std::string_view name,
     check_input(at + length <= n, "{}: truncated JPEG: a segment at byte {} ends after its {} bytes", name, at, n);
     bool start_of_frame = marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC;
     if (start_of_frame) {
-      check_input(marker <= 0xC2, "{}: this kind of JPEG (0x{:02X}) is not supported: baseline and progressive are", name, marker);
+      check_input(marker <= 0xC2, "{}: this kind of JPEG (0x{:02X}) is not supported: baseline and progressive are",
+                  name, marker);
       check_input(!frame, "{}: corrupt JPEG: a second frame at byte {}", name, at);
       check_input(length >= 8, "{}: corrupt JPEG: a frame header of {} bytes", name, length);
       check_input(bytes[at + 2] == 8, "{}: JPEG with {} bits a sample: only 8 are supported", name, bytes[at + 2]);
       header.height = static_cast<int>(big_endian(&bytes[at + 3], 2));
       header.width = static_cast<int>(big_endian(&bytes[at + 5], 2));
       header.channels = bytes[at + 7];
-      check_input(header.channels == 1 || header.channels == 3 || header.channels == 4, "{}: JPEG with {} channels: 1, 3 or 4 expected",
-                  name, header.channels);
-      // The first component takes at least one bit for each 8x8 block, so 512 pixels a byte; twice that for odd subsampling.
+      check_input(header.channels == 1 || header.channels == 3 || header.channels == 4,
+                  "{}: JPEG with {} channels: 1, 3 or 4 expected", name, header.channels);
+      // The first component takes at least one bit for each 8x8 block, so 512 pixels a byte; twice that for odd
+      // subsampling.
       check_size(header, n, 1024, name, limits);
       frame = true;
     } else if (marker == 0xEE && length >= 14 && std::memcmp(&bytes[at + 2], "Adobe", 5) == 0) {
@@ -108,10 +113,11 @@ ImageHeader check_png(const std::vector<uint8_t>& bytes, std::string_view name, 
   while (true) {
     check_input(at + 12 <= n, "{}: truncated PNG: no end chunk in its {} bytes", name, n);
     size_t length = big_endian(&bytes[at], 4);
-    check_input(length <= n && at + 12 + length <= n, "{}: truncated PNG: a chunk at byte {} ends after its {} bytes", name, at, n);
+    check_input(length <= n && at + 12 + length <= n, "{}: truncated PNG: a chunk at byte {} ends after its {} bytes",
+                name, at, n);
     const uint8_t* chunk = &bytes[at + 4];
-    check_input(crc32(chunk, length + 4) == big_endian(chunk + 4 + length, 4), "{}: corrupt PNG: wrong checksum of the chunk at byte {}",
-                name, at);
+    check_input(crc32(chunk, length + 4) == big_endian(chunk + 4 + length, 4),
+                "{}: corrupt PNG: wrong checksum of the chunk at byte {}", name, at);
     bool is_header = std::memcmp(chunk, "IHDR", 4) == 0;
     check_input(is_header == first, "{}: corrupt PNG: its header is not its first chunk", name);
     if (is_header) {
@@ -139,7 +145,8 @@ ImageHeader check_png(const std::vector<uint8_t>& bytes, std::string_view name, 
 ImageHeader check_image(const std::vector<uint8_t>& bytes, std::string_view name, const ImageLimits& limits) {
   check_input(!bytes.empty(), "{}: is empty: a JPEG or PNG was expected", name);
   constexpr uint8_t kPng[8] = {0x89, 'P', 'N', 'G', '\r', '\n', 0x1A, '\n'};
-  if (bytes.size() >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF) return check_jpeg(bytes, name, limits);
+  if (bytes.size() >= 3 && bytes[0] == 0xFF && bytes[1] == 0xD8 && bytes[2] == 0xFF)
+    return check_jpeg(bytes, name, limits);
   if (bytes.size() >= 8 && std::memcmp(bytes.data(), kPng, 8) == 0) return check_png(bytes, name, limits);
   std::string start;
   for (size_t i = 0; i < bytes.size() && i < 8; ++i) start += fmt::format("{}{:02x}", i ? " " : "", bytes[i]);

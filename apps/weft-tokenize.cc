@@ -61,7 +61,7 @@ void tokenize(const SentencePiece& tokenizer, bool decode, bool eos) {
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   CLI::App app{"Reads lines of text and writes the ids of their pieces, separated by spaces, one line for each."};
-  app.footer("Example: echo 'červené tričko' | weft-tokenize --model emoji13/spiece.model");
+  app.footer("Example: echo 'červené tričko' | weft-tokenize --model data/emoji13");
   std::string model;
   bool decode = false, eos = false;
   app.add_option("--model", model, "SentencePiece unigram model, or a folder with spiece.model")

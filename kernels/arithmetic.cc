@@ -1,6 +1,6 @@
 // Forward:   a + b      a - b      a * b                  a / b
-// Backward:  dy, dy     dy, -dy    dy * b, dy * a         dy / b, -(dy / b) * y     each then summed over its broadcast axes
-// Saved:     nothing    nothing    what the other needs   b, y
+// Backward:  dy, dy     dy, -dy    dy * b, dy * a         dy / b, -(dy / b) * y     each then summed over its broadcast
+// axes Saved:     nothing    nothing    what the other needs   b, y
 #include "kernels/arithmetic.h"
 
 #include <array>
@@ -31,7 +31,8 @@ Pairing pair_up(const char* op, const Tensor& a, const Tensor& b) {
   int n = 0;
   for (int i = 1; i <= rank; ++i) {
     const int64_t da = i <= a.rank() ? a.dim(-i) : 1, db = i <= b.rank() ? b.dim(-i) : 1;
-    check(da == db || da == 1 || db == 1, "[{}] the shapes must be equal or broadcast but are {} and {}", op, a.shape(), b.shape());
+    check(da == db || da == 1 || db == 1, "[{}] the shapes must be equal or broadcast but are {} and {}", op, a.shape(),
+          b.shape());
     const int64_t d = da == 1 ? db : da, ta = da == 1 ? 0 : a_step, tb = db == 1 ? 0 : b_step;
     a_step *= da;
     b_step *= db;
@@ -105,7 +106,8 @@ template <class F> Tensor unary(const char* op, const Tensor& x, F f) {
   check(x.defined(), "[{}] x is undefined", op);
   Tensor y = empty_like(x);
   on_device(op, x, [&]<class T> {
-    elementwise(y.data<T>(), y.numel(), [f, x = x.data<T>()](int64_t i) { return T(f(static_cast<accumulator_t<T>>(x[i]))); });
+    elementwise(y.data<T>(), y.numel(),
+                [f, x = x.data<T>()](int64_t i) { return T(f(static_cast<accumulator_t<T>>(x[i]))); });
   });
   return y;
 }
@@ -119,17 +121,19 @@ constexpr auto minus_times = [](auto a, auto b) { return -a * b; };
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  return record("add", binary("add", a, b, plus), {a, b},
-                [as = a.shape(), bs = b.shape(), da = a.needs_grad(), db = b.needs_grad()](const Tensor& dy) -> Tensors {
-                  return {da ? unbroadcast(dy, as) : Tensor(), db ? unbroadcast(dy, bs) : Tensor()};
-                });
+  return record(
+      "add", binary("add", a, b, plus), {a, b},
+      [as = a.shape(), bs = b.shape(), da = a.needs_grad(), db = b.needs_grad()](const Tensor& dy) -> Tensors {
+        return {da ? unbroadcast(dy, as) : Tensor(), db ? unbroadcast(dy, bs) : Tensor()};
+      });
 }
 
 Tensor sub(const Tensor& a, const Tensor& b) {
-  return record("sub", binary("sub", a, b, minus), {a, b},
-                [as = a.shape(), bs = b.shape(), da = a.needs_grad(), db = b.needs_grad()](const Tensor& dy) -> Tensors {
-                  return {da ? unbroadcast(dy, as) : Tensor(), db ? neg(unbroadcast(dy, bs)) : Tensor()};
-                });
+  return record(
+      "sub", binary("sub", a, b, minus), {a, b},
+      [as = a.shape(), bs = b.shape(), da = a.needs_grad(), db = b.needs_grad()](const Tensor& dy) -> Tensors {
+        return {da ? unbroadcast(dy, as) : Tensor(), db ? neg(unbroadcast(dy, bs)) : Tensor()};
+      });
 }
 
 Tensor mul(const Tensor& a, const Tensor& b) {
@@ -145,7 +149,8 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 Tensor div(const Tensor& a, const Tensor& b) {
   Tensor y = binary("div", a, b, over);
   return record("div", y, {a, b},
-                [as = a.shape(), da = a.needs_grad(), b = b.detach(), y = b.needs_grad() ? y : Tensor()](const Tensor& dy) -> Tensors {
+                [as = a.shape(), da = a.needs_grad(), b = b.detach(),
+                 y = b.needs_grad() ? y : Tensor()](const Tensor& dy) -> Tensors {
                   const Tensor quotient = binary("div", dy, b, over);
                   return {da ? unbroadcast(quotient, as) : Tensor(),
                           y ? unbroadcast(binary("div", quotient, y, minus_times), b.shape()) : Tensor()};
@@ -170,7 +175,8 @@ Tensor div(double a, const Tensor& b) {
 }
 
 Tensor neg(const Tensor& x) {
-  return record("neg", unary("neg", x, [](auto v) { return -v; }), {x}, [](const Tensor& dy) -> Tensors { return {neg(dy)}; });
+  return record("neg", unary("neg", x, [](auto v) { return -v; }), {x},
+                [](const Tensor& dy) -> Tensors { return {neg(dy)}; });
 }
 
 }  // namespace weft

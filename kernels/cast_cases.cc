@@ -17,14 +17,25 @@ Op cast_cases() {
   }
   // Central differences see the steps of the narrower type, so these are compared only.
   for (DType dtype : {DType::f32, DType::bf16, DType::f16}) {
-    room.cases.push_back({fmt::format("through {}", dtype), {activation({5, 129})}, [dtype](const Tensors& x) {
-      return cast(cast(x[0].detach(), dtype), x[0].dtype());
-    }, 1e-5, 0x1p-7, 1e-6, false});
+    room.cases.push_back({fmt::format("through {}", dtype),
+                          {activation({5, 129})},
+                          [dtype](const Tensors& x) { return cast(cast(x[0].detach(), dtype), x[0].dtype()); },
+                          1e-5,
+                          0x1p-7,
+                          1e-6,
+                          false});
   }
   for (DType dtype : {DType::i32, DType::i64, DType::u8, DType::boolean}) {
-    room.cases.push_back({fmt::format("through {}", dtype), {activation({5, 129}, 0, 200)}, through(dtype), 1e-5, 0x1p-7, 1e-6, false});
+    room.cases.push_back(
+        {fmt::format("through {}", dtype), {activation({5, 129}, 0, 200)}, through(dtype), 1e-5, 0x1p-7, 1e-6, false});
   }
-  room.cases.push_back({"from integers", {indices({1000}, 256)}, [](const Tensors& x) { return cast(x[0], DType::bf16); }, 1e-5, 0x1p-7, 1e-6, false});
+  room.cases.push_back({"from integers",
+                        {indices({1000}, 256)},
+                        [](const Tensors& x) { return cast(x[0], DType::bf16); },
+                        1e-5,
+                        0x1p-7,
+                        1e-6,
+                        false});
   // f32 to f64 and bf16 to f32 move as many times their own size, and so does the way back.
   const Run wider = [](const Tensors& x) { return cast(x[0], x[0].dtype() == DType::f32 ? DType::f64 : DType::f32); };
   const Shape large{1 << 25};

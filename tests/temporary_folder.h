@@ -25,6 +25,7 @@ class TemporaryFolder {
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
 
   const std::filesystem::path& path() const { return path_; }
+  std::filesystem::path operator/(const std::filesystem::path& name) const { return path_ / name; }
   /// Writes a file of that name and returns its path.
   std::filesystem::path write(const std::string& name, std::string_view bytes) const {
     std::filesystem::path file = path_ / name;

@@ -1,0 +1,62 @@
+// Files of named tensors (github.com/huggingface/safetensors): 8 bytes header length, a JSON header, the tensors' bytes
+// one after another. Read by mapping the file: tensors are views of it, and nothing is trusted before it is checked.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "tensor/tensor.h"
+
+namespace weft {
+
+/// An open file. Copies share the mapping, which lives as long as any tensor taken from it. Every error is a
+/// std::runtime_error of one line: file, tensor or byte offset, what was expected, what was found.
+class Safetensors {
+ public:
+  struct Entry {
+    std::string name;
+    DType dtype = DType::f32;
+    Shape shape;
+    uint64_t begin = 0, end = 0;  // bytes after the header
+  };
+
+  /// Maps and validates: header of at most 100 MB that is one JSON object without duplicate keys, known dtypes, at most
+  /// 6 axes, byte ranges that agree with shape and dtype and cover the file without holes or overlap.
+  explicit Safetensors(const std::filesystem::path& path);
+
+  const std::string& path() const { return path_; }
+  /// Whether both are the same opening of a file.
+  bool is(const Safetensors& other) const { return mapping_ == other.mapping_; }
+  /// In the order of their bytes.
+  const std::vector<Entry>& entries() const { return entries_; }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  /// Null if the file has no tensor of that name.
+  const Entry* find(const std::string& name) const;
+  /// A view of the mapping, not to be written to; a copy where the file's bytes are not aligned for the dtype. An error
+  /// if the name is missing or a BOOL is neither 0 nor 1.
+  Tensor tensor(const std::string& name) const;
+
+ private:
+  std::string path_;
+  std::vector<Entry> entries_;
+  std::map<std::string, std::string> metadata_;
+  std::unordered_map<std::string, size_t> index_;
+  std::shared_ptr<const void> mapping_;
+  const char* data_ = nullptr;  // the first byte after the header
+};
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;
+};
+
+/// Writes tensors and metadata atomically (tensor/atomic_file.h). Wider elements come first so that each is aligned
+/// when mapped; among equals the given order is kept. Writing to a file that is mapped is safe.
+void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+}  // namespace weft

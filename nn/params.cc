@@ -15,7 +15,9 @@ Init kaiming_uniform(int64_t fan_in, double a) {
   return uniform(fan_in > 0 ? std::sqrt(6.0 / ((1 + a * a) * static_cast<double>(fan_in))) : 0);
 }
 Init kaiming_normal(int64_t fan) { return normal(fan > 0 ? std::sqrt(2.0 / static_cast<double>(fan)) : 0); }
-Init xavier_uniform(int64_t fan_in, int64_t fan_out) { return uniform(std::sqrt(6.0 / static_cast<double>(fan_in + fan_out))); }
+Init xavier_uniform(int64_t fan_in, int64_t fan_out) {
+  return uniform(std::sqrt(6.0 / static_cast<double>(fan_in + fan_out)));
+}
 }  // namespace init
 
 namespace {
@@ -39,8 +41,9 @@ Tensor draw(const Init& init, const Shape& shape, DType dtype, uint64_t seed, co
     for (int64_t i = 0; i < n; ++i) {
       // Through float, so that an f64 set begins at the same point as an f32 one.
       const auto u = static_cast<uint64_t>(i);
-      x[i] = convert<T>(static_cast<float>(init.kind == Init::Kind::normal ? init.value * stream.normal(u)
-                                                                           : init.value * (2.0 * stream.uniform(u) - 1)));
+      x[i] =
+          convert<T>(static_cast<float>(init.kind == Init::Kind::normal ? init.value * stream.normal(u)
+                                                                        : init.value * (2.0 * stream.uniform(u) - 1)));
     }
   });
   return t;
@@ -53,7 +56,8 @@ std::string joined(const std::string& prefix, std::string_view name) {
 }  // namespace
 
 ParameterSet::ParameterSet(uint64_t seed, DType dtype) : seed_(seed), dtype_(dtype) {
-  check(dtype == DType::f32 || dtype == DType::f64, "[params] parameters must be f32 or f64 but the dtype is {}", dtype);
+  check(dtype == DType::f32 || dtype == DType::f64, "[params] parameters must be f32 or f64 but the dtype is {}",
+        dtype);
 }
 
 std::vector<Parameter> ParameterSet::trainable() const {
@@ -92,20 +96,20 @@ void ParameterSet::check_all_used(const std::vector<std::string>& ignored) const
     const std::string* first = nullptr;
     int64_t count = 0;
     for (const auto& entry : source->file.entries()) {
-      const bool skip = source->used.contains(entry.name) || std::any_of(ignored.begin(), ignored.end(), [&](const std::string& prefix) {
-                          return entry.name.starts_with(prefix);
-                        });
+      const bool skip = source->used.contains(entry.name) ||
+                        std::any_of(ignored.begin(), ignored.end(),
+                                    [&](const std::string& prefix) { return entry.name.starts_with(prefix); });
       if (skip) continue;
       if (count++ == 0) first = &entry.name;
     }
-    check_input(count == 0, "{}: every tensor must be one of the model's but {} {} not: {}{}", source->file.path(), count,
-                count == 1 ? "is" : "are", quote(first ? *first : ""), count > 1 ? ", ..." : "");
+    check_input(count == 0, "{}: every tensor must be one of the model's but {} {} not: {}{}", source->file.path(),
+                count, count == 1 ? "is" : "are", quote(first ? *first : ""), count > 1 ? ", ..." : "");
   }
 }
 
 Tensor ParameterSet::add(Parameter parameter) {
-  check(index_.emplace(parameter.name, all_.size()).second, "[params] every name must be declared once but '{}' is declared twice",
-        parameter.name);
+  check(index_.emplace(parameter.name, all_.size()).second,
+        "[params] every name must be declared once but '{}' is declared twice", parameter.name);
   if (parameter.trainable) parameter.tensor.set_requires_grad();
   all_.push_back(std::move(parameter));
   return all_.back().tensor;
@@ -151,9 +155,11 @@ Tensor Params::take(const std::string& name, const Shape& shape, DType dtype, bo
   const Safetensors::Entry* entry = file.find(key);
   if (!entry && optional) return {};
   check_input(entry, "{}: tensor {} is missing, the model needs it as {} {}", file.path(), quote(key), dtype, shape);
-  check_input(entry->shape == shape, "{}: tensor {}: the shape must be {} but is {}", file.path(), quote(key), shape, entry->shape);
-  check_input(is_floating(dtype) ? is_floating(entry->dtype) : entry->dtype == dtype, "{}: tensor {}: the dtype must be {} but is {}",
-              file.path(), quote(key), is_floating(dtype) ? "f32, bf16, f16 or f64" : name_of(dtype), entry->dtype);
+  check_input(entry->shape == shape, "{}: tensor {}: the shape must be {} but is {}", file.path(), quote(key), shape,
+              entry->shape);
+  check_input(is_floating(dtype) ? is_floating(entry->dtype) : entry->dtype == dtype,
+              "{}: tensor {}: the dtype must be {} but is {}", file.path(), quote(key),
+              is_floating(dtype) ? "f32, bf16, f16 or f64" : name_of(dtype), entry->dtype);
   source_->used.insert(key);
   Tensor value = file.tensor(key);
   if (value.dtype() == dtype && (!own || !value.storage()->owner)) return value;

@@ -1,5 +1,5 @@
-// Named parameters. `Params p / "layer1" / 0` is a scope; what a layer asks of it is created or taken from a file, and listed for
-// the optimiser and for saving, by one call.
+// Named parameters. `Params p / "layer1" / 0` is a scope; what a layer asks of it is created or taken from a file, and
+// listed for the optimiser and for saving, by one call.
 #pragma once
 
 #include <filesystem>
@@ -28,7 +28,8 @@ inline Init zeros() { return constant(0); }
 inline Init ones() { return constant(1); }
 inline Init normal(double deviation) { return {Init::Kind::normal, deviation}; }
 inline Init uniform(double bound) { return {Init::Kind::uniform, bound}; }
-/// He et al. 2015, for a leaky relu of slope a: bound sqrt(6 / ((1 + a^2) fan_in)). PyTorch's linear and conv weights use a = sqrt(5).
+/// He et al. 2015, for a leaky relu of slope a: bound sqrt(6 / ((1 + a^2) fan_in)). PyTorch's linear and conv weights
+/// use a = sqrt(5).
 Init kaiming_uniform(int64_t fan_in, double a);
 /// Deviation sqrt(2 / fan): torchvision's ResNets, with fan = output channels x kernel area.
 Init kaiming_normal(int64_t fan);
@@ -45,11 +46,12 @@ struct Parameter {
   bool decay = true;      // whether weight decay applies
 };
 
-/// Every parameter and buffer of a model, in the order of declaration. Layers hold Tensors that share these bytes and gradients, so
-/// what is changed in place here is changed there.
+/// Every parameter and buffer of a model, in the order of declaration. Layers hold Tensors that share these bytes and
+/// gradients, so what is changed in place here is changed there.
 class ParameterSet {
  public:
-  /// New values depend on the seed and the parameter's name only. dtype is that of floating parameters: f32, or f64 for tests.
+  /// New values depend on the seed and the parameter's name only. dtype is that of floating parameters: f32, or f64 for
+  /// tests.
   explicit ParameterSet(uint64_t seed = 0, DType dtype = DType::f32);
   ParameterSet(const ParameterSet&) = delete;
 
@@ -66,8 +68,8 @@ class ParameterSet {
   /// All parameters and buffers under their names.
   std::vector<NamedTensor> named_tensors() const;
   void save(const std::filesystem::path& path, const std::map<std::string, std::string>& metadata = {}) const;
-  /// To be called when the model is built: an error if a file that values were taken from has tensors that nothing asked for, unless
-  /// their names begin with one of `ignored`.
+  /// To be called when the model is built: an error if a file that values were taken from has tensors that nothing
+  /// asked for, unless their names begin with one of `ignored`.
   void check_all_used(const std::vector<std::string>& ignored = {}) const;
 
  private:
@@ -85,7 +87,8 @@ class ParameterSet {
   std::vector<std::shared_ptr<Source>> sources_;
 };
 
-/// A scope of names in a ParameterSet, cheap to copy; the set must outlive it. What is set on a scope holds for the scopes below.
+/// A scope of names in a ParameterSet, cheap to copy; the set must outlive it. What is set on a scope holds for the
+/// scopes below.
 class Params {
  public:
   /// The top of a set whose values are drawn.
@@ -97,17 +100,19 @@ class Params {
   /// Values below this scope are taken from the file, under the names that they have below this scope, after `prefix`
   /// ("encoder.", say). Every tensor asked for must be there with the right shape and a fitting dtype.
   Params from(const Safetensors& file, const std::string& prefix = "") const;
-  /// Off: no gradients and no optimiser for what is below. A frozen value from a file is a view of it where the dtype is the same.
+  /// Off: no gradients and no optimiser for what is below. A frozen value from a file is a view of it where the dtype
+  /// is the same.
   Params trainable(bool on) const;
   /// Off: no weight decay for what is below.
   Params decay(bool on) const;
 
-  /// A leaf in the set's dtype; f32, bf16, f16 and f64 in a file are converted. Weight decay applies if the scope allows it and the shape
-  /// has at least 2 axes (so not to biases and norms); `decay` = false for an embedding.
+  /// A leaf in the set's dtype; f32, bf16, f16 and f64 in a file are converted. Weight decay applies if the scope
+  /// allows it and the shape has at least 2 axes (so not to biases and norms); `decay` = false for an embedding.
   Tensor parameter(const std::string& name, const Shape& shape, const Init& init, bool decay = true) const;
-  /// State without a gradient, such as running statistics, in memory of its own. Floating dtypes become the set's dtype, others must be
-  /// the same in a file. If `optional`, a file may lack it, and then it has `value`.
-  Tensor buffer(const std::string& name, const Shape& shape, double value, DType dtype = DType::f32, bool optional = false) const;
+  /// State without a gradient, such as running statistics, in memory of its own. Floating dtypes become the set's
+  /// dtype, others must be the same in a file. If `optional`, a file may lack it, and then it has `value`.
+  Tensor buffer(const std::string& name, const Shape& shape, double value, DType dtype = DType::f32,
+                bool optional = false) const;
 
   const std::string& name() const { return prefix_; }
   ParameterSet& set() const { return *set_; }

@@ -36,8 +36,9 @@ TEST_CASE("names follow the scopes and the list is in the order of declaration")
   const Tiny a(p / "layer1" / 0), b(p / "layer1" / 1);
   std::string names;
   for (const Parameter& q : set.all()) names += q.name + " ";
-  CHECK(names == "layer1.0.weight layer1.0.bias layer1.0.running_mean layer1.0.num_batches_tracked "
-                 "layer1.1.weight layer1.1.bias layer1.1.running_mean layer1.1.num_batches_tracked ");
+  CHECK(names ==
+        "layer1.0.weight layer1.0.bias layer1.0.running_mean layer1.0.num_batches_tracked "
+        "layer1.1.weight layer1.1.bias layer1.1.running_mean layer1.1.num_batches_tracked ");
   CHECK(set.parameter_count() == 30);
   CHECK(set.trainable().size() == 4);
   CHECK(set.find("layer1.0.weight")->decay);
@@ -49,8 +50,10 @@ TEST_CASE("names follow the scopes and the list is in the order of declaration")
 
 TEST_CASE("first values depend on seed and name, not on the order") {
   ParameterSet one(5), two(5), other(6);
-  const Tensor a = Params(one).parameter("a", {100}, init::normal(1)), b = Params(one).parameter("b", {100}, init::normal(1));
-  const Tensor b2 = Params(two).parameter("b", {100}, init::normal(1)), a2 = Params(two).parameter("a", {100}, init::normal(1));
+  const Tensor a = Params(one).parameter("a", {100}, init::normal(1)),
+               b = Params(one).parameter("b", {100}, init::normal(1));
+  const Tensor b2 = Params(two).parameter("b", {100}, init::normal(1)),
+               a2 = Params(two).parameter("a", {100}, init::normal(1));
   const Tensor a3 = Params(other).parameter("a", {100}, init::normal(1));
   CHECK(a.to_doubles() == a2.to_doubles());
   CHECK(b.to_doubles() == b2.to_doubles());
@@ -64,7 +67,8 @@ TEST_CASE("initialisers have the moments that they promise") {
   const auto moments = [](const Tensor& t) {
     double sum = 0, squares = 0, largest = 0;
     for (const double x : t.to_doubles()) sum += x, squares += x * x, largest = std::max(largest, std::abs(x));
-    return std::array{sum / static_cast<double>(t.numel()), std::sqrt(squares / static_cast<double>(t.numel())), largest};
+    return std::array{sum / static_cast<double>(t.numel()), std::sqrt(squares / static_cast<double>(t.numel())),
+                      largest};
   };
   const auto normal = moments(p.parameter("normal", {100, 1000}, init::normal(0.02)));
   CHECK(std::abs(normal[0]) < 3e-4);
@@ -89,7 +93,8 @@ TEST_CASE("save, load: the same bytes; a trainable value is a copy, a frozen one
   const Safetensors file(folder / "model.safetensors");
   CHECK(file.metadata().at("format") == "pt");
   ParameterSet trained(2), frozen(2);
-  const Tiny t(Params(trained).from(file) / "a" / 0), f((Params(frozen) / "encoder").from(file, "a.").trainable(false) / 0);
+  const Tiny t(Params(trained).from(file) / "a" / 0),
+      f((Params(frozen) / "encoder").from(file, "a.").trainable(false) / 0);
   trained.check_all_used();
   frozen.check_all_used();
   CHECK(t.weight.to_doubles() == tiny.weight.to_doubles());
@@ -130,20 +135,27 @@ TEST_CASE("a file that does not fit is refused in one line with file and tensor"
   const Safetensors file(path);
   ParameterSet set;
   const Params p = Params(set).from(file);
-  CHECK(error_of([&] { p.parameter("v", {2, 3}, init::zeros()); }) ==
-        path + ": tensor 'v' is missing, the model needs it as f32 [2, 3]");
-  CHECK(error_of([&] { p.parameter("w", {3, 2}, init::zeros()); }) == path + ": tensor 'w': the shape must be [3, 2] but is [2, 3]");
+  CHECK(error_of([&] {
+          p.parameter("v", {2, 3}, init::zeros());
+        }) == path + ": tensor 'v' is missing, the model needs it as f32 [2, 3]");
+  CHECK(error_of([&] {
+          p.parameter("w", {3, 2}, init::zeros());
+        }) == path + ": tensor 'w': the shape must be [3, 2] but is [2, 3]");
   CHECK(error_of([&] { p.parameter("n", {}, init::zeros()); }) ==
         path + ": tensor 'n': the dtype must be f32, bf16, f16 or f64 but is i64");
-  CHECK(error_of([&] { p.buffer("w", {2, 3}, 0, DType::i64); }) == path + ": tensor 'w': the dtype must be i64 but is f32");
+  CHECK(error_of([&] {
+          p.buffer("w", {2, 3}, 0, DType::i64);
+        }) == path + ": tensor 'w': the dtype must be i64 but is f32");
   CHECK(error_of([&] { p.buffer("absent", {}, 0, DType::i64); }).find("is missing") != std::string::npos);
   CHECK(p.buffer("absent", {}, 4, DType::i64, true).item() == 4);
   p.parameter("w", {2, 3}, init::zeros());
   p.buffer("n", {}, 0, DType::i64);
-  CHECK(error_of([&] { set.check_all_used(); }) == path + ": every tensor must be one of the model's but 2 are not: 'more.a', ...");
+  CHECK(error_of([&] { set.check_all_used(); }) ==
+        path + ": every tensor must be one of the model's but 2 are not: 'more.a', ...");
   set.check_all_used({"more."});
   (p / "more").parameter("a", {2, 3}, init::zeros());
-  CHECK(error_of([&] { set.check_all_used(); }) == path + ": every tensor must be one of the model's but 1 is not: 'more.b'");
+  CHECK(error_of([&] { set.check_all_used(); }) ==
+        path + ": every tensor must be one of the model's but 1 is not: 'more.b'");
 }
 
 TEST_CASE("gradients are shared between a layer and the set") {

@@ -1,0 +1,69 @@
+// Rows added into rows by index: what undoes a lookup. The order of every sum is that of the indices, whatever the
+// threads.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "kernels/device/parallel.h"
+#include "tensor/dispatch.h"
+
+namespace weft {
+
+/// dx[v, :] = sum of dy[i, :] over all i with ids[i] == v, in the order of i. dx [V, D], ids [n] in [0, V), dy [n, D].
+/// Sums are taken in f32 (f64) and rounded once; no thread shares a column with another.
+template <class T> void scatter_add_rows(T* dx, int64_t V, int64_t D, const int64_t* ids, int64_t n, const T* dy) {
+  using A = accumulator_t<T>;
+  parallel_for(V * D, 1 << 18, [=](int64_t begin, int64_t end) {
+    std::memset(static_cast<void*>(dx + begin), 0, (end - begin) * sizeof(T));
+  });
+  // Equal ids become neighbours, in their own order.
+  std::vector<int64_t> order(n);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [ids](int64_t a, int64_t b) { return ids[a] < ids[b]; });
+  constexpr int64_t strip = 32;
+  const int64_t strips = (D + strip - 1) / strip;
+  parallel_for(strips, std::max<int64_t>(1, elements_grain / std::max<int64_t>(n * strip, 1)),
+               [&](int64_t first, int64_t last) {
+                 const int64_t from = first * strip, count = std::min(D, last * strip) - from;
+                 std::vector<A> sum(count);
+                 for (int64_t i = 0; i < n;) {
+                   const int64_t id = ids[order[i]];
+                   std::fill(sum.begin(), sum.end(), A{0});
+                   for (; i < n && ids[order[i]] == id; ++i) {
+                     const T* row = dy + order[i] * D + from;
+                     A* total = sum.data();
+#pragma omp simd
+                     for (int64_t c = 0; c < count; ++c) total[c] += static_cast<A>(row[c]);
+                   }
+                   T* out = dx + id * D + from;
+                   const A* total = sum.data();
+#pragma omp simd
+                   for (int64_t c = 0; c < count; ++c) out[c] = T(total[c]);
+                 }
+               });
+}
+
+/// The bytes of row ids[i] of x [V, row_bytes] -> row i of y.
+inline void copy_rows(const void* x, void* y, const int64_t* ids, int64_t n, int64_t row_bytes) {
+  parallel_for(n, std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(row_bytes, 1)), [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::memcpy(static_cast<char*>(y) + i * row_bytes, static_cast<const char*>(x) + ids[i] * row_bytes, row_bytes);
+    }
+  });
+}
+
+/// Every id must lie in [0, V); the error says which does not.
+inline void check_ids(const char* op, const Tensor& ids, int64_t V) {
+  check(ids.defined() && ids.dtype() == DType::i64, "[{}] the ids must be i64 but are {}", op,
+        ids.defined() ? name_of(ids.dtype()) : "undefined");
+  check(ids.device() == Device::cpu, "[{}] this build has no kernel for device {}", op, ids.device());
+  const int64_t* id = ids.data<int64_t>();
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    check(id[i] >= 0 && id[i] < V, "[{}] every id must lie in [0, {}) but number {} is {}", op, V, i, id[i]);
+  }
+}
+
+}  // namespace weft

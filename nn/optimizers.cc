@@ -1,0 +1,233 @@
+#include "nn/optimizers.h"
+
+#include <cmath>
+
+#include "kernels/device/parallel.h"
+#include "tensor/autograd.h"
+#include "tensor/dispatch.h"
+
+namespace weft {
+
+namespace {
+
+// The unit of work and of summation: fixed, so that sums do not depend on the number of threads.
+constexpr int64_t piece_elements = 1 << 14;
+
+struct Piece {
+  size_t parameter;
+  int64_t begin, end;
+};
+
+std::vector<Piece> pieces_of(const std::vector<Parameter>& parameters) {
+  std::vector<Piece> pieces;
+  for (size_t p = 0; p < parameters.size(); ++p) {
+    const int64_t n = parameters[p].tensor.grad().defined() ? parameters[p].tensor.numel() : 0;
+    for (int64_t begin = 0; begin < n; begin += piece_elements) {
+      pieces.push_back({p, begin, std::min(n, begin + piece_elements)});
+    }
+  }
+  return pieces;
+}
+
+template <class Body>
+void for_pieces(const std::vector<Piece>& pieces, Body&& body) {
+  parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) body(i, pieces[i]);
+  });
+}
+
+// Parameters are f32 or f64.
+template <class F>
+void on_master(const Tensor& t, F&& f) {
+  if (t.dtype() == DType::f64) {
+    f.template operator()<double>();
+  } else {
+    f.template operator()<float>();
+  }
+}
+
+void check_fraction(const char* what, double value) {
+  check(value >= 0 && value < 1, "[optimizer] {} must be in [0, 1) but is {}", what, value);
+}
+
+}  // namespace
+
+Optimizer::Optimizer(const ParameterSet& set, std::vector<std::string> slots)
+    : parameters_(set.trainable()), slot_names_(std::move(slots)) {
+  for (size_t s = 0; s < slot_names_.size(); ++s) {
+    Tensors& tensors = slots_.emplace_back();
+    for (const Parameter& p : parameters_) tensors.push_back(zeros_like(p.tensor));
+  }
+  steps_ = Tensor::zeros({static_cast<int64_t>(parameters_.size())}, DType::i64);
+}
+
+std::vector<NamedTensor> Optimizer::state() const {
+  std::vector<NamedTensor> list{{"steps", steps_}};
+  for (size_t s = 0; s < slots_.size(); ++s) {
+    for (size_t p = 0; p < parameters_.size(); ++p)
+      list.push_back({slot_names_[s] + "." + parameters_[p].name, slots_[s][p]});
+  }
+  return list;
+}
+
+void Optimizer::step(double learning_rate) {
+  check(std::isfinite(learning_rate) && learning_rate >= 0,
+        "[{}] the learning rate must be finite and at least 0 but is {}", name(), learning_rate);
+  const std::vector<Piece> pieces = pieces_of(parameters_);
+  check(!pieces.empty(), "[{}] at least one parameter must have a gradient; call backward() first", name());
+  int64_t* steps = steps_.data<int64_t>();
+  for (size_t p = 0; p < parameters_.size(); ++p) steps[p] += parameters_[p].tensor.grad().defined() ? 1 : 0;
+  steps_.mark_modified();
+  for_pieces(pieces,
+             [&](int64_t, const Piece& piece) { update(piece.parameter, piece.begin, piece.end, learning_rate); });
+  for (const Piece& piece : pieces) {
+    if (piece.begin == 0) parameters_[piece.parameter].tensor.mark_modified();
+  }
+}
+
+Sgd::Sgd(const ParameterSet& set, const SgdOptions& options)
+    : Optimizer(set, options.momentum != 0 ? std::vector<std::string>{"momentum"} : std::vector<std::string>{}),
+      options_(options) {
+  check_fraction("momentum", options.momentum);
+  check(!options.nesterov || options.momentum > 0, "[optimizer] nesterov needs a momentum above 0");
+}
+
+void Sgd::update(size_t parameter, int64_t begin, int64_t end, double learning_rate) {
+  const Parameter& p = parameters_[parameter];
+  on_master(p.tensor, [&]<class T> {
+    T* __restrict w = p.tensor.data<T>();
+    const T* __restrict g = p.tensor.grad().data<T>();
+    const T rate = static_cast<T>(learning_rate), momentum = static_cast<T>(options_.momentum);
+    const T decay = static_cast<T>(p.decay ? options_.weight_decay : 0);
+    if (slots_.empty()) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) w[i] -= rate * (g[i] + decay * w[i]);
+      return;
+    }
+    T* __restrict v = slots_[0][parameter].data<T>();
+    const T ahead = options_.nesterov ? momentum : T{1}, own = options_.nesterov ? T{1} : T{0};
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const T d = g[i] + decay * w[i];
+      const T velocity = momentum * v[i] + d;
+      v[i] = velocity;
+      w[i] -= rate * (own * d + ahead * velocity);
+    }
+  });
+}
+
+Adam::Adam(const ParameterSet& set, const AdamOptions& options) : Adam(set, options, false) {}
+
+Adam::Adam(const ParameterSet& set, const AdamOptions& options, bool decoupled)
+    : Optimizer(set, {"exp_avg", "exp_avg_sq"}), options_(options), decoupled_(decoupled) {
+  check_fraction("beta1", options.beta1);
+  check_fraction("beta2", options.beta2);
+  check(options.eps > 0, "[optimizer] eps must be above 0 but is {}", options.eps);
+}
+
+void Adam::update(size_t parameter, int64_t begin, int64_t end, double learning_rate) {
+  const Parameter& p = parameters_[parameter];
+  const auto step = static_cast<double>(steps_.data<int64_t>()[parameter]);
+  const double decay = p.decay ? options_.weight_decay : 0;
+  const double correction1 = 1 - std::pow(options_.beta1, step), correction2 = 1 - std::pow(options_.beta2, step);
+  on_master(p.tensor, [&]<class T> {
+    T* __restrict w = p.tensor.data<T>();
+    const T* __restrict g = p.tensor.grad().data<T>();
+    T* __restrict m = slots_[0][parameter].data<T>();
+    T* __restrict v = slots_[1][parameter].data<T>();
+    const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2),
+            eps = static_cast<T>(options_.eps);
+    const T rest1 = static_cast<T>(1 - options_.beta1), rest2 = static_cast<T>(1 - options_.beta2);
+    const T rate = static_cast<T>(learning_rate / correction1), root = static_cast<T>(std::sqrt(correction2));
+    const T keep = static_cast<T>(decoupled_ ? 1 - learning_rate * decay : 1),
+            coupled = static_cast<T>(decoupled_ ? 0 : decay);
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const T d = g[i] + coupled * w[i];
+      const T mean = b1 * m[i] + rest1 * d, square = b2 * v[i] + rest2 * d * d;
+      m[i] = mean;
+      v[i] = square;
+      w[i] = w[i] * keep - rate * mean / (std::sqrt(square) / root + eps);
+    }
+  });
+}
+
+double clip_by_global_norm(const ParameterSet& set, double max_norm) {
+  check(max_norm > 0, "[clip_by_global_norm] the norm must be above 0 but is {}", max_norm);
+  const std::vector<Parameter> parameters = set.trainable();
+  const std::vector<Piece> pieces = pieces_of(parameters);
+  std::vector<double> squares(pieces.size());
+  for_pieces(pieces, [&](int64_t i, const Piece& piece) {
+    on_master(parameters[piece.parameter].tensor, [&]<class T> {
+      const T* g = parameters[piece.parameter].tensor.grad().data<T>();
+      double sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (int64_t e = piece.begin; e < piece.end; ++e) sum += static_cast<double>(g[e]) * static_cast<double>(g[e]);
+      squares[i] = sum;
+    });
+  });
+  double total = 0;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    check_input(std::isfinite(squares[i]), "the gradient of parameter '{}' is not finite",
+                parameters[pieces[i].parameter].name);
+    total += squares[i];
+  }
+  const double norm = std::sqrt(total);
+  if (norm <= max_norm) return norm;
+  // Two leaves may share one gradient's memory, which must not be scaled twice.
+  for (const Parameter& p : parameters) {
+    Tensor& gradient = p.tensor.slot()->gradient;
+    if (gradient.defined() && gradient.storage().use_count() > 1) gradient = gradient.clone();
+  }
+  for_pieces(pieces, [&](int64_t, const Piece& piece) {
+    on_master(parameters[piece.parameter].tensor, [&]<class T> {
+      T* g = parameters[piece.parameter].tensor.grad().data<T>();
+      const T scale = static_cast<T>(max_norm / norm);
+#pragma omp simd
+      for (int64_t e = piece.begin; e < piece.end; ++e) g[e] *= scale;
+    });
+  });
+  for (const Parameter& p : parameters) {
+    if (p.tensor.grad().defined()) p.tensor.grad().mark_modified();
+  }
+  return norm;
+}
+
+Ema::Ema(const ParameterSet& set, double decay, bool warm_up)
+    : parameters_(set.trainable()), updates_(Tensor::zeros({}, DType::i64)), decay_(decay), warm_up_(warm_up) {
+  check_fraction("ema decay", decay);
+  for (const Parameter& p : parameters_) averages_.push_back(p.tensor.clone());
+}
+
+void Ema::update() {
+  int64_t& updates = *updates_.data<int64_t>();
+  const auto n = static_cast<double>(updates++);
+  const double rest = 1 - (warm_up_ ? std::min(decay_, (1 + n) / (10 + n)) : decay_);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    on_master(parameters_[i].tensor, [&]<class T> {
+      const T* w = parameters_[i].tensor.data<T>();
+      T* average = averages_[i].data<T>();
+      parallel_for(parameters_[i].tensor.numel(), elements_grain, [&](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t e = begin; e < end; ++e) average[e] += static_cast<T>(rest) * (w[e] - average[e]);
+      });
+    });
+    averages_[i].mark_modified();
+  }
+}
+
+std::vector<NamedTensor> Ema::state() const {
+  std::vector<NamedTensor> list{{"updates", updates_}};
+  for (size_t i = 0; i < parameters_.size(); ++i) list.push_back({"average." + parameters_[i].name, averages_[i]});
+  return list;
+}
+
+void Ema::swap() {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const Tensor parameter = parameters_[i].tensor.clone();
+    parameters_[i].tensor.copy_from(averages_[i]);
+    averages_[i].copy_from(parameter);
+  }
+}
+
+}  // namespace weft

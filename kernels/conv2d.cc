@@ -1,0 +1,303 @@
+// Forward:  z = x * w + bias, y = act(z)
+// Backward: dz = dy act'(z); dx[n, i stride + p - padding, .., c] += dz[n, i, .., o] w[o, c, p, q]; dw[o, c, p, q] = the sum of dz x over n, i, j;
+//           dbias = the sum of dz over n, i, j
+// Saved: x and w as far as the other's gradient needs them; y for relu.
+#include "kernels/conv2d.h"
+
+#include "kernels/device/activation_math.h"
+#include "kernels/device/elementwise.h"
+#include "kernels/device/onednn.h"
+#include "tensor/autograd.h"
+#include "tensor/dispatch.h"
+
+namespace weft {
+
+namespace {
+
+struct Sizes {
+  int64_t n, h, w, c, o, kh, kw, oh, ow, stride, padding, groups;
+  int64_t cg() const { return c / groups; }
+  int64_t og() const { return o / groups; }
+};
+
+// Weights [O, CG, KH, KW] as [KH, KW, O, CG] (by_output) or [KH, KW, G, CG, OG], so that the plain loops run along rows.
+template <class T> std::vector<T> turned(const T* w, const Sizes& s, bool by_output) {
+  std::vector<T> result(s.o * s.cg() * s.kh * s.kw);
+  for (int64_t o = 0; o < s.o; ++o) {
+    for (int64_t c = 0; c < s.cg(); ++c) {
+      for (int64_t k = 0; k < s.kh * s.kw; ++k) {
+        const int64_t at = by_output ? o * s.cg() + c : (o / s.og() * s.cg() + c) * s.og() + o % s.og();
+        result[k * s.o * s.cg() + at] = w[(o * s.cg() + c) * s.kh * s.kw + k];
+      }
+    }
+  }
+  return result;
+}
+
+// Calls f(iy, ix, k) for the taps k of output pixel (oy, ox) that lie inside the image.
+template <class F> void for_taps(const Sizes& s, int64_t oy, int64_t ox, F&& f) {
+  for (int64_t p = 0; p < s.kh; ++p) {
+    const int64_t iy = oy * s.stride + p - s.padding;
+    if (iy < 0 || iy >= s.h) continue;
+    for (int64_t q = 0; q < s.kw; ++q) {
+      const int64_t ix = ox * s.stride + q - s.padding;
+      if (ix >= 0 && ix < s.w) f(iy, ix, p * s.kw + q);
+    }
+  }
+}
+
+// The truth, in f64 only.
+void forward_plain(const double* x, const double* w, const double* bias, double* y, const Sizes& s) {
+  const std::vector<double> wt = turned(w, s, false);
+  parallel_for(s.n * s.oh, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      for (int64_t ox = 0; ox < s.ow; ++ox) {
+        double* out = y + (row * s.ow + ox) * s.o;
+        for (int64_t o = 0; o < s.o; ++o) out[o] = bias ? bias[o] : 0;
+        for_taps(s, row % s.oh, ox, [&](int64_t iy, int64_t ix, int64_t k) {
+          const double* in = x + ((row / s.oh * s.h + iy) * s.w + ix) * s.c;
+          for (int64_t c = 0; c < s.c; ++c) {
+            const double* wr = wt.data() + (k * s.c + c) * s.og();
+            double* group = out + c / s.cg() * s.og();
+#pragma omp simd
+            for (int64_t o = 0; o < s.og(); ++o) group[o] += in[c] * wr[o];
+          }
+        });
+      }
+    }
+  });
+}
+
+void backward_data_plain(const double* dy, const double* w, double* dx, const Sizes& s) {
+  const std::vector<double> wt = turned(w, s, true);
+  std::fill(dx, dx + s.n * s.h * s.w * s.c, 0.0);
+  parallel_for(s.n, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin * s.oh; row < end * s.oh; ++row) {
+      for (int64_t ox = 0; ox < s.ow; ++ox) {
+        const double* g = dy + (row * s.ow + ox) * s.o;
+        for_taps(s, row % s.oh, ox, [&](int64_t iy, int64_t ix, int64_t k) {
+          double* in = dx + ((row / s.oh * s.h + iy) * s.w + ix) * s.c;
+          for (int64_t o = 0; o < s.o; ++o) {
+            const double* wr = wt.data() + (k * s.o + o) * s.cg();
+            double* group = in + o / s.og() * s.cg();
+#pragma omp simd
+            for (int64_t c = 0; c < s.cg(); ++c) group[c] += g[o] * wr[c];
+          }
+        });
+      }
+    }
+  });
+}
+
+void backward_weights_plain(const double* x, const double* dy, double* dw, const Sizes& s) {
+  parallel_for(s.o, 1, [&](int64_t begin, int64_t end) {
+    std::vector<double> sums(s.kh * s.kw * s.cg());
+    for (int64_t o = begin; o < end; ++o) {
+      std::fill(sums.begin(), sums.end(), 0.0);
+      for (int64_t row = 0; row < s.n * s.oh; ++row) {
+        for (int64_t ox = 0; ox < s.ow; ++ox) {
+          const double g = dy[(row * s.ow + ox) * s.o + o];
+          for_taps(s, row % s.oh, ox, [&](int64_t iy, int64_t ix, int64_t k) {
+            const double* in = x + ((row / s.oh * s.h + iy) * s.w + ix) * s.c + o / s.og() * s.cg();
+            double* sum = sums.data() + k * s.cg();
+#pragma omp simd
+            for (int64_t c = 0; c < s.cg(); ++c) sum[c] += g * in[c];
+          });
+        }
+      }
+      for (int64_t c = 0; c < s.cg(); ++c) {
+        for (int64_t k = 0; k < s.kh * s.kw; ++k) dw[(o * s.cg() + c) * s.kh * s.kw + k] = sums[k * s.cg() + c];
+      }
+    }
+  });
+}
+
+using Tag = dnnl::memory::format_tag;
+
+struct Descriptors {
+  dnnl::memory::desc x, y, weight, weight_any, bias;
+  dnnl::memory::dims strides, padding;
+};
+
+Descriptors descriptors(DType dtype, const Sizes& s) {
+  const auto type = onednn::type_of(dtype);
+  Descriptors d;
+  d.x = {{s.n, s.c, s.h, s.w}, type, Tag::nhwc};
+  d.y = {{s.n, s.o, s.oh, s.ow}, type, Tag::nhwc};
+  const dnnl::memory::dims weight = s.groups > 1 ? dnnl::memory::dims{s.groups, s.og(), s.cg(), s.kh, s.kw} : dnnl::memory::dims{s.o, s.c, s.kh, s.kw};
+  d.weight = {weight, type, s.groups > 1 ? Tag::goihw : Tag::oihw};
+  d.weight_any = {weight, type, Tag::any};
+  d.bias = {{s.o}, type, Tag::a};
+  d.strides = {s.stride, s.stride};
+  d.padding = {s.padding, s.padding};
+  return d;
+}
+
+onednn::Key key_of(int kind, DType dtype, const Sizes& s, bool bias) {
+  return {kind, static_cast<int>(dtype), s.n, s.h, s.w, s.c, s.o, s.kh, s.kw, s.stride, s.padding, s.groups, bias};
+}
+
+dnnl::convolution_forward::primitive_desc forward_descriptor(const Descriptors& d, bool bias) {
+  const auto kind = dnnl::prop_kind::forward_training;
+  const auto algorithm = dnnl::algorithm::convolution_direct;
+  if (bias) return {{kind, algorithm, d.x, d.weight_any, d.bias, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine()};
+  return {{kind, algorithm, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine()};
+}
+
+void forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, const Sizes& s, bool keep) {
+  const auto plan = onednn::plan(key_of(2, x.dtype(), s, bias.defined()), [&] {
+    const Descriptors d = descriptors(x.dtype(), s);
+    const auto pd = forward_descriptor(d, bias.defined());
+    onednn::Plan made{dnnl::convolution_forward(pd), {{DNNL_ARG_SRC, d.x}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DST, d.y}},
+                      pd.scratchpad_desc(), onednn::layout_of(d.weight), onednn::layout_of(pd.weights_desc())};
+    if (bias) made.arguments.emplace_back(DNNL_ARG_BIAS, d.bias);
+    return made;
+  });
+  const Tensor weights = onednn::packed(w, *plan, keep);
+  if (bias) {
+    onednn::run(*plan, {x.raw(), weights.raw(), y.raw(), bias.raw()});
+  } else {
+    onednn::run(*plan, {x.raw(), weights.raw(), y.raw()});
+  }
+}
+
+void backward_data_onednn(const Tensor& dy, const Tensor& w, const Tensor& dx, const Sizes& s, bool keep) {
+  const auto plan = onednn::plan(key_of(3, dy.dtype(), s, false), [&] {
+    const Descriptors d = descriptors(dy.dtype(), s);
+    const dnnl::convolution_backward_data::primitive_desc pd(
+        {dnnl::algorithm::convolution_direct, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine(),
+        forward_descriptor(d, false));
+    return onednn::Plan{dnnl::convolution_backward_data(pd),
+                        {{DNNL_ARG_DIFF_DST, d.y}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DIFF_SRC, d.x}},
+                        pd.scratchpad_desc(), onednn::layout_of(d.weight), onednn::layout_of(pd.weights_desc())};
+  });
+  onednn::run(*plan, {dy.raw(), onednn::packed(w, *plan, keep).raw(), dx.raw()});
+}
+
+void backward_weights_onednn(const Tensor& x, const Tensor& dy, const Tensor& dw, const Sizes& s) {
+  const auto plan = onednn::plan(key_of(4, x.dtype(), s, false), [&] {
+    const Descriptors d = descriptors(x.dtype(), s);
+    const dnnl::convolution_backward_weights::primitive_desc pd(
+        {dnnl::algorithm::convolution_direct, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine(),
+        forward_descriptor(d, false));
+    return onednn::Plan{dnnl::convolution_backward_weights(pd),
+                        {{DNNL_ARG_SRC, d.x}, {DNNL_ARG_DIFF_DST, d.y}, {DNNL_ARG_DIFF_WEIGHTS, pd.diff_weights_desc()}},
+                        pd.scratchpad_desc(), onednn::layout_of(d.weight), onednn::layout_of(pd.diff_weights_desc())};
+  });
+  if (plan->given.id == plan->wanted.id) return onednn::run(*plan, {x.raw(), dy.raw(), dw.raw()});
+  const Tensor blocked = Tensor::empty({static_cast<int64_t>(plan->wanted.desc.get_size())}, DType::u8);
+  onednn::run(*plan, {x.raw(), dy.raw(), blocked.raw()});
+  onednn::reorder(plan->wanted, blocked.raw(), plan->given, dw.raw());
+}
+
+void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y, const Sizes& s, bool keep) {
+  on_device("conv2d", x, [&]<class T> {
+    if (y.numel() == 0) return;
+    if constexpr (std::is_same_v<T, double>) {
+      forward_plain(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), s);
+    } else {
+      forward_onednn(x, w, bias, y, s, keep);
+    }
+    // A pass of its own, since oneDNN's relu turns NaN into 0.
+    if (relu) elementwise(y.data<T>(), y.numel(), [y = y.data<T>()](int64_t i) { return y[i] < T(0) ? T(0) : y[i]; });
+  });
+}
+
+void backward_data(const Tensor& dy, const Tensor& w, const Tensor& dx, const Sizes& s, bool keep) {
+  if (dx.numel() == 0) return;
+  on_device("conv2d", dy, [&]<class T> {
+    if constexpr (std::is_same_v<T, double>) {
+      backward_data_plain(dy.data<T>(), w.data<T>(), dx.data<T>(), s);
+    } else {
+      backward_data_onednn(dy, w, dx, s, keep);
+    }
+  });
+}
+
+void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const Sizes& s) {
+  if (dy.numel() == 0) return dw.fill(0);
+  on_device("conv2d", dy, [&]<class T> {
+    if constexpr (std::is_same_v<T, double>) {
+      backward_weights_plain(x.data<T>(), dy.data<T>(), dw.data<T>(), s);
+    } else {
+      backward_weights_onednn(x, dy, dw, s);
+    }
+  });
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+  check_same("conv2d", x, weight);
+  check(x.rank() == 4 && weight.rank() == 4, "[conv2d] x and weight must have 4 axes but have shapes {} and {}", x.shape(), weight.shape());
+  check(options.stride >= 1 && options.padding >= 0 && options.groups >= 1,
+        "[conv2d] stride and groups must be at least 1 and padding at least 0 but are {}, {} and {}", options.stride, options.groups, options.padding);
+  check(options.activation == Activation::none || options.activation == Activation::relu, "[conv2d] the activation must be none or relu");
+  Sizes s{x.dim(0), x.dim(1), x.dim(2), x.dim(3), weight.dim(0), weight.dim(2), weight.dim(3), 0, 0, options.stride, options.padding, options.groups};
+  check(s.c % s.groups == 0 && s.o % s.groups == 0 && s.o > 0 && weight.dim(1) > 0 && weight.dim(1) == s.cg(),
+        "[conv2d] weight must be [O, C / groups, KH, KW] with O and C multiples of groups, but x is {}, weight {} and groups {}", x.shape(),
+        weight.shape(), s.groups);
+  check(s.kh >= 1 && s.kw >= 1 && s.h + 2 * s.padding >= s.kh && s.w + 2 * s.padding >= s.kw,
+        "[conv2d] the padded image must be as large as the kernel but is {} x {} and the kernel {} x {}", s.h + 2 * s.padding, s.w + 2 * s.padding,
+        s.kh, s.kw);
+  if (bias) {
+    check_same("conv2d", x, bias);
+    check(bias.shape() == Shape{s.o}, "[conv2d] bias must have shape [{}] but has {}", s.o, bias.shape());
+  }
+  s.oh = (s.h + 2 * s.padding - s.kh) / s.stride + 1, s.ow = (s.w + 2 * s.padding - s.kw) / s.stride + 1;
+
+  const bool relu = options.activation == Activation::relu, keep = !weight.needs_grad();
+  const bool need_x = x.needs_grad(), need_w = weight.needs_grad(), need_bias = bias && bias.needs_grad();
+  Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.o}, x.dtype(), x.device());
+  forward(x, weight, bias, relu, y, s, keep);
+
+  const auto backward = [s, keep, need_x, need_w, need_bias, has_bias = bias.defined(), x_shape = x.shape(), w_shape = weight.shape(),
+                         x = need_w ? x.detach() : Tensor(), w = need_x ? weight.detach() : Tensor(),
+                         y = relu ? y : Tensor()](const Tensor& dy) -> Tensors {
+    Tensor dz = dy, dx, dw, dbias;
+    if (y) {
+      dz = empty_like(dy);
+      on_device("conv2d", dy, [&]<class T> {
+        elementwise(dz.data<T>(), dz.numel(), [y = y.data<T>(), dy = dy.data<T>()](int64_t i) { return y[i] <= T(0) ? T(0) : dy[i]; });
+      });
+    }
+    if (need_x) {
+      dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
+      backward_data(dz, w, dx, s, keep);
+    }
+    if (need_w) {
+      dw = Tensor::empty(w_shape, dy.dtype(), dy.device());
+      backward_weights(x, dz, dw, s);
+    }
+    if (need_bias) dbias = unbroadcast(dz, {s.o});
+    if (has_bias) return {dx, dw, dbias};
+    return {dx, dw};
+  };
+  if (bias) return record("conv2d", y, {x, weight, bias}, backward);
+  return record("conv2d", y, {x, weight}, backward);
+}
+
+std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& gamma, const Tensor& beta, const Tensor& mean, const Tensor& var,
+                                          double eps) {
+  check(weight.defined() && weight.rank() >= 1, "[fold_batch_norm] weight must have at least 1 axis but has shape {}", weight.shape());
+  const int64_t outputs = weight.dim(0), inner = outputs ? weight.numel() / outputs : 0;
+  for (const Tensor* p : {&gamma, &beta, &mean, &var}) {
+    check(p->defined() && p->shape() == Shape{outputs} && p->dtype() == parameter_dtype(weight.dtype()),
+          "[fold_batch_norm] gamma, beta, mean and var must be {} [{}] but one is {} {}", parameter_dtype(weight.dtype()), outputs, p->dtype(), p->shape());
+  }
+  Tensor folded = empty_like(weight), bias = Tensor::empty({outputs}, weight.dtype(), weight.device());
+  on_device("fold_batch_norm", weight, [&]<class T> {
+    using A = parameter_t<T>;
+    for (int64_t o = 0; o < outputs; ++o) {
+      const A scale = gamma.data<A>()[o] / std::sqrt(var.data<A>()[o] + static_cast<A>(eps));
+      bias.data<T>()[o] = T(beta.data<A>()[o] - mean.data<A>()[o] * scale);
+      const T* from = weight.data<T>() + o * inner;
+      T* to = folded.data<T>() + o * inner;
+      for (int64_t i = 0; i < inner; ++i) to[i] = T(static_cast<A>(from[i]) * scale);
+    }
+  });
+  constexpr const char* reason = "it is made for inference";
+  return {no_gradient("fold_batch_norm", folded, reason), no_gradient("fold_batch_norm", bias, reason)};
+}
+
+}  // namespace weft

@@ -1,0 +1,28 @@
+// y[n, i, j, o] = act(bias[o] + sum over (c, p, q) of x[n, i stride + p - padding, j stride + q - padding, c] w[o, c, p, q])
+#pragma once
+
+#include <utility>
+
+#include "kernels/activation.h"
+#include "tensor/tensor.h"
+
+namespace weft {
+
+struct Conv2dOptions {
+  int stride = 1;
+  int padding = 0;  // zeros on every side
+  int groups = 1;   // output channels [g O / groups, ...) see input channels [g C / groups, ...) only
+  Activation activation = Activation::none;  // none or relu
+};
+
+/// x [N, H, W, C], weight [O, C / groups, KH, KW] (PyTorch's order), bias [O] or undefined -> [N, OH, OW, O] with
+/// OH = (H + 2 padding - KH) / stride + 1. All of one dtype; sums are taken in f32 (f64 for f64).
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dOptions& options = {});
+
+/// The weight and bias of one convolution that does what a convolution without bias followed by batch norm does in inference:
+/// weight gamma / sqrt(var + eps), beta - mean gamma / sqrt(var + eps). gamma, beta, mean, var [O] of the parameters' dtype beside
+/// weight [O, ..]; both results have weight's dtype. No gradient.
+std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& gamma, const Tensor& beta, const Tensor& mean, const Tensor& var,
+                                          double eps = 1e-5);
+
+}  // namespace weft

@@ -1,0 +1,111 @@
+#include "nn/config.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tensor/atomic_file.h"
+#include "tensor/check.h"
+
+namespace weft {
+
+using nlohmann::json;
+
+json read_json_file(const std::filesystem::path& file) {
+  constexpr uintmax_t limit = 16 << 20;
+  std::error_code error;
+  const uintmax_t bytes = std::filesystem::file_size(file, error);
+  check_input(!error, "{}: cannot be read: {}", file.string(), error.message());
+  check_input(bytes <= limit, "{}: a JSON file of at most {} bytes was expected but it has {}", file.string(), limit, bytes);
+  std::ifstream in(file, std::ios::binary);
+  std::string text(bytes, '\0');
+  check_input(static_cast<bool>(in.read(text.data(), static_cast<std::streamsize>(bytes))), "{}: cannot be read", file.string());
+  bool too_deep = false;
+  const auto bounded = [&](int depth, json::parse_event_t, json&) {
+    too_deep |= depth > 64;
+    return !too_deep;
+  };
+  try {
+    json parsed = json::parse(text, bounded);
+    check_input(!too_deep, "{}: JSON of at most 64 levels was expected", file.string());
+    return parsed;
+  } catch (const json::parse_error& e) {
+    fail("{}: byte {}: valid JSON was expected", file.string(), e.byte);
+  }
+}
+
+void write_json_file(const std::filesystem::path& file, const json& value) { write_file_atomically(file, value.dump(2) + "\n"); }
+
+ConfigReader::ConfigReader(const json& object, std::string file) : json_(object), file_(std::move(file)) {
+  check_input(json_.is_object(), "{}: a JSON object was expected but a {} was found", file_, json_.type_name());
+}
+
+const json* ConfigReader::find(const char* key, bool optional) const {
+  const auto found = json_.find(key);
+  if (found == json_.end() || (optional && found->is_null())) {
+    check_input(optional, "{}: the key \"{}\" is missing", file_, key);
+    return nullptr;
+  }
+  return &*found;
+}
+
+int64_t ConfigReader::integer(const char* key, int64_t low, int64_t high, std::optional<int64_t> otherwise) const {
+  const json* value = find(key, otherwise.has_value());
+  if (!value) return *otherwise;
+  const bool fits = value->is_number_integer() && !(value->is_number_unsigned() && value->get<uint64_t>() > INT64_MAX);
+  check_input(fits && value->get<int64_t>() >= low && value->get<int64_t>() <= high,
+              "{}: {} must be a whole number in [{}, {}] but is {}", file_, key, low, high, value->dump());
+  return value->get<int64_t>();
+}
+
+double ConfigReader::number(const char* key, double low, double high, std::optional<double> otherwise) const {
+  const json* value = find(key, otherwise.has_value());
+  if (!value) return *otherwise;
+  check_input(value->is_number() && value->get<double>() >= low && value->get<double>() <= high,
+              "{}: {} must be a number in [{}, {}] but is {}", file_, key, low, high, value->dump());
+  return value->get<double>();
+}
+
+std::string ConfigReader::text(const char* key, std::optional<std::string> otherwise) const {
+  const json* value = find(key, otherwise.has_value());
+  if (!value) return *otherwise;
+  check_input(value->is_string(), "{}: {} must be a text but is {}", file_, key, value->dump());
+  return value->get<std::string>();
+}
+
+bool ConfigReader::flag(const char* key, std::optional<bool> otherwise) const {
+  const json* value = find(key, otherwise.has_value());
+  if (!value) return *otherwise;
+  check_input(value->is_boolean(), "{}: {} must be true or false but is {}", file_, key, value->dump());
+  return value->get<bool>();
+}
+
+std::vector<int64_t> ConfigReader::integers(const char* key, size_t count, int64_t low, int64_t high) const {
+  const json* value = find(key, false);
+  check_input(value->is_array() && value->size() == count, "{}: {} must be {} whole numbers but is {}", file_, key, count, value->dump());
+  std::vector<int64_t> numbers;
+  for (const json& element : *value) {
+    check_input(element.is_number_integer() && element >= low && element <= high,
+                "{}: {} must be whole numbers in [{}, {}] but has {}", file_, key, low, high, element.dump());
+    numbers.push_back(element.get<int64_t>());
+  }
+  return numbers;
+}
+
+std::vector<std::string> ConfigReader::texts(const char* key) const {
+  const json* value = find(key, false);
+  check_input(value->is_array(), "{}: {} must be a list of texts but is a {}", file_, key, value->type_name());
+  std::vector<std::string> result;
+  for (const json& element : *value) {
+    check_input(element.is_string(), "{}: {} must be a list of texts but has {}", file_, key, element.dump());
+    result.push_back(element.get<std::string>());
+  }
+  return result;
+}
+
+const json& ConfigReader::object(const char* key) const {
+  const json* value = find(key, false);
+  check_input(value->is_object(), "{}: {} must be an object but is a {}", file_, key, value->type_name());
+  return *value;
+}
+
+}  // namespace weft

@@ -12,7 +12,8 @@ the docking output of one modality drawn from p (sampled) or the sum weighted by
 log-softmax; mean cross-entropy on the log-probabilities with one-hot targets.
 Tensors:
   pre_2.*, embracenet.docking_{0,1,2}.*, post.*   weights and BN statistics (num_batches_tracked is i64)
-  input.text [7, 5, 6], input.mask [7, 5] bool, input.image_nhwc [7, 26, 21, 3], input.source [7, 4], input.label [7] i64
+  input.text [7, 5, 6], input.mask [7, 5] bool, input.image_nhwc [7, 26, 21, 3], input.source [7, 4],
+  input.label [7] i64
   input.availabilities [7, 3] (every non-empty subset of the three), input.selection_probabilities [7, 3]
   for case in sampled (BN in train mode, no selection probabilities), expected (BN in eval mode, none),
   weighted (expected, BN in eval mode, with selection probabilities):
@@ -102,7 +103,8 @@ def main():
         for name, value in zip(("text", "image_nhwc", "source"), x):
             out[f"{case}.grad.input.{name}"] = value.grad
     path = pathlib.Path(__file__).with_name("embracenet_tiny.safetensors")
-    save(path, out, {"text": "5x6", "planes": "4,6,8,12", "layers": "1,1,1,1", "stem": 8, "groups": 2, "embracement": C})
+    save(path, out, {"text": "5x6", "planes": "4,6,8,12", "layers": "1,1,1,1", "stem": 8, "groups": 2,
+                     "embracement": C})
     losses = [float(out[f"{case}.loss"]) for case in ("sampled", "expected", "weighted")]
     print(path, path.stat().st_size, "bytes, losses", *losses)
 

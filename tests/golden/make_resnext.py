@@ -89,7 +89,7 @@ def main():
                 out[f"train.after.{name}"] = value.clone()
     path = pathlib.Path(__file__).with_name("resnext_tiny.safetensors")
     save(path, out, {"groups": 2, "planes": "4,6,8,12", "layers": "2,1,1,1", "stem": 8, "width_per_group": 32})
-    print(path, path.stat().st_size, "bytes, train loss", float(out["train.loss"]), "eval loss", float(out["eval.loss"]))
+    print(path, path.stat().st_size, "bytes, losses", float(out["train.loss"]), float(out["eval.loss"]))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,147 @@
+// Forward:  y[i, j] = sum over a, b of v[i, a] w[j, b] x[a, b], v and w the weights of the two axes
+// Backward: dx[a, b] = sum over i, j of v[i, a] w[j, b] dy[i, j], the same with both transposed. Saved: nothing of x.
+#include "kernels/resize.h"
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/device/parallel.h"
+#include "tensor/autograd.h"
+#include "tensor/dispatch.h"
+
+namespace weft {
+
+namespace {
+
+// The weights of one axis: output i is the sum over t < count[i] of weight[offset[i] + t] x[first[i] + t].
+struct Taps {
+  std::vector<int64_t> first, count, offset;
+  std::vector<double> weight;
+
+  void add(int64_t at, const std::vector<double>& weights) {
+    first.push_back(at);
+    count.push_back(static_cast<int64_t>(weights.size()));
+    offset.push_back(static_cast<int64_t>(weight.size()));
+    weight.insert(weight.end(), weights.begin(), weights.end());
+  }
+  int64_t size() const { return static_cast<int64_t>(first.size()); }
+};
+
+Taps bilinear_taps(int64_t in, int64_t out, bool antialias) {
+  Taps taps;
+  const double step = static_cast<double>(in) / static_cast<double>(out);
+  for (int64_t i = 0; i < out; ++i) {
+    const double centre = step * (static_cast<double>(i) + 0.5);
+    if (antialias) {
+      const double reach = std::max(step, 1.0);
+      const int64_t begin = std::max<int64_t>(static_cast<int64_t>(centre - reach + 0.5), 0);
+      const int64_t end = std::min<int64_t>(static_cast<int64_t>(centre + reach + 0.5), in);
+      std::vector<double> weights;
+      double sum = 0;
+      for (int64_t a = begin; a < end; ++a) {
+        weights.push_back(std::max(0.0, 1 - std::fabs((static_cast<double>(a) + 0.5 - centre) / reach)));
+        sum += weights.back();
+      }
+      for (double& w : weights) w /= sum;
+      taps.add(begin, weights);
+    } else {
+      const double at = std::max(centre - 0.5, 0.0);
+      const int64_t a = std::min<int64_t>(static_cast<int64_t>(at), in - 1);
+      const double second = at - static_cast<double>(a);
+      taps.add(a, a + 1 < in ? std::vector<double>{1 - second, second} : std::vector<double>{1});
+    }
+  }
+  return taps;
+}
+
+Taps nearest_taps(int64_t in, int64_t out) {
+  Taps taps;
+  // Whole numbers: floor((i + 1/2) in / out).
+  for (int64_t i = 0; i < out; ++i) taps.add(std::min((2 * i + 1) * in / (2 * out), in - 1), {1});
+  return taps;
+}
+
+// Outputs that use an input are neighbours, since the taps of output i + 1 begin and end no earlier than those of output i.
+Taps transposed(const Taps& taps, int64_t in) {
+  std::vector<int64_t> first(in, 0);
+  std::vector<std::vector<double>> weights(in);
+  for (int64_t i = 0; i < taps.size(); ++i) {
+    for (int64_t t = 0; t < taps.count[i]; ++t) {
+      const int64_t a = taps.first[i] + t;
+      if (weights[a].empty()) first[a] = i;
+      weights[a].resize(i - first[a] + 1);
+      weights[a].back() = taps.weight[taps.offset[i] + t];
+    }
+  }
+  Taps result;
+  for (int64_t a = 0; a < in; ++a) result.add(first[a], weights[a]);
+  return result;
+}
+
+// Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended across.
+template <class T> void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C, const Taps& down, const Taps& across, int64_t H) {
+  using A = accumulator_t<T>;
+  const int64_t rows = down.size(), cols = across.size(), length = W * C;
+  const std::vector<A> v(down.weight.begin(), down.weight.end()), w(across.weight.begin(), across.weight.end());
+  const int64_t work = std::max<int64_t>(1, length + cols * C);
+  parallel_for(N * rows, std::max<int64_t>(1, elements_grain / work), [&](int64_t begin, int64_t end) {
+    std::vector<A> blended(length), pixel(C);
+    A* row = blended.data();
+    A* sum = pixel.data();
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t i = r % rows;
+      const T* image = x + (r / rows * H + down.first[i]) * length;
+      std::fill(blended.begin(), blended.end(), A{0});
+      for (int64_t t = 0; t < down.count[i]; ++t) {
+        const A weight = v[down.offset[i] + t];
+        const T* from = image + t * length;
+#pragma omp simd
+        for (int64_t e = 0; e < length; ++e) row[e] += weight * static_cast<A>(from[e]);
+      }
+      for (int64_t j = 0; j < cols; ++j) {
+        const A *from = row + across.first[j] * C, *weights = w.data() + across.offset[j];
+        T* to = y + (r * cols + j) * C;
+        std::fill(pixel.begin(), pixel.end(), A{0});
+        for (int64_t t = 0; t < across.count[j]; ++t) {
+#pragma omp simd
+          for (int64_t c = 0; c < C; ++c) sum[c] += weights[t] * from[t * C + c];
+        }
+#pragma omp simd
+        for (int64_t c = 0; c < C; ++c) to[c] = T(sum[c]);
+      }
+    }
+  });
+}
+
+void check_sizes(const char* name, const Tensor& x, int64_t height, int64_t width) {
+  check(x.defined() && x.rank() == 4 && x.dim(1) > 0 && x.dim(2) > 0, "[{}] x must be [N, H, W, C] with H and W at least 1 but has shape {}", name,
+        x.shape());
+  check(height > 0 && width > 0, "[{}] the size must be at least 1 x 1 but is {} x {}", name, height, width);
+}
+
+Tensor resize(const char* name, const Tensor& x, Taps down, Taps across) {
+  const int64_t N = x.dim(0), H = x.dim(1), W = x.dim(2), C = x.dim(3);
+  Tensor y = Tensor::empty({N, down.size(), across.size(), C}, x.dtype(), x.device());
+  on_device(name, x, [&]<class T> { apply(x.data<T>(), y.data<T>(), N, W, C, down, across, H); });
+  return record(name, y, {x}, [=, down = std::move(down), across = std::move(across)](const Tensor& dy) -> Tensors {
+    Tensor dx = Tensor::empty({N, H, W, C}, dy.dtype(), dy.device());
+    on_device(name, dy, [&]<class T> {
+      apply(dy.data<T>(), dx.data<T>(), N, across.size(), C, transposed(down, H), transposed(across, W), down.size());
+    });
+    return {dx};
+  });
+}
+
+}  // namespace
+
+Tensor resize_bilinear(const Tensor& x, int64_t height, int64_t width, bool antialias) {
+  check_sizes("resize_bilinear", x, height, width);
+  return resize("resize_bilinear", x, bilinear_taps(x.dim(1), height, antialias), bilinear_taps(x.dim(2), width, antialias));
+}
+
+Tensor resize_nearest(const Tensor& x, int64_t height, int64_t width) {
+  check_sizes("resize_nearest", x, height, width);
+  return resize("resize_nearest", x, nearest_taps(x.dim(1), height), nearest_taps(x.dim(2), width));
+}
+
+}  // namespace weft

@@ -1,25 +1,76 @@
 // weft-prepare: makes and describes data sets.
-#include <unistd.h>
+#include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
-#include <cstdio>
+#include <nlohmann/json.hpp>
 
+#include "apps/program.h"
 #include "data/emoji.h"
+#include "data/glami.h"
+#include "data/plot.h"
+#include "data/statistics.h"
 
-int main(int argc, char** argv) try {
-  CLI::App app{"Makes and describes data sets.\n\nExample: weft-prepare emoji --out data/emoji13"};
+namespace weft {
+namespace {
+
+void prepare(const std::string& out, const CommonOptions& common) {
+  EmojiCounts counts = prepare_emoji(out);
+  if (common.json) {
+    nlohmann::ordered_json json = {{"folder", out},
+                                   {"emoji", counts.emoji},
+                                   {"held_out_emoji", counts.held_out_emoji},
+                                   {"categories", counts.categories},
+                                   {"images", counts.images},
+                                   {"train_items", counts.train_items},
+                                   {"test_items", counts.test_items}};
+    fmt::print("{}\n", json.dump());
+  } else if (!common.quiet) {
+    fmt::print("{}: {} emoji in 13 languages, {} images, {} categories\n", out, counts.emoji, counts.images,
+               counts.categories);
+    fmt::print("train {} items; test {} items of {} emoji that train does not have\n", counts.train_items,
+               counts.test_items, counts.held_out_emoji);
+  }
+}
+
+void describe(const std::string& folder, std::string plot, const CommonOptions& common) {
+  Statistics statistics = make_statistics(read_glami(folder, "train"), read_glami(folder, "test"));
+  if (plot.empty()) plot = (std::filesystem::path(folder) / "long-tail.png").string();
+  std::filesystem::path name = std::filesystem::weakly_canonical(folder).filename();
+  write_image(plot, long_tail_plot(statistics, name.string() + ": items per category"));
+  if (common.json) {
+    fmt::print("{}\n", statistics_json(statistics));
+    return;
+  }
+  fmt::print("{}", statistics_text(statistics));
+  if (!common.quiet) fmt::print("\nThe long tail is drawn in {}\n", plot);
+}
+
+}  // namespace
+}  // namespace weft
+
+int main(int argc, char** argv) {
+  using namespace weft;
+  CLI::App app{"Makes and describes data sets in GLAMI-1M's format."};
+  app.footer("Example: weft-prepare emoji --out data/emoji13 && weft-prepare stats data/emoji13");
   app.require_subcommand(1);
+  CommonOptions common;
   std::string out;
-  bool json = false, quiet = false;
-  CLI::App* emoji = app.add_subcommand("emoji", "Writes emoji13, a multilingual image-text data set in GLAMI-1M's format");
-  emoji->add_option("--out", out, "The folder to write")->required();
-  emoji->add_flag("--json", json, "Prints one JSON object and nothing else");
-  emoji->add_flag("--quiet", quiet, "Prints nothing but errors");
-  CLI11_PARSE(app, argc, argv);
-  weft::EmojiCounts counts = weft::prepare_emoji(out);
-  std::printf("%ld emoji, %ld images, %ld + %ld items\n", counts.emoji, counts.images, counts.train_items, counts.test_items);
-  return 0;
-} catch (const std::exception& error) {
-  std::fprintf(stderr, "error: %s\n", error.what());
-  return 1;
+  CLI::App* emoji =
+      app.add_subcommand("emoji", "Write emoji13, a small real multilingual data set made from Debian packages");
+  emoji->add_option("--out", out, "The folder to write")->required()->type_name("DIR");
+  common.add_json(*emoji);
+  common.add_quiet(*emoji);
+  emoji->footer("Example: weft-prepare emoji --out data/emoji13");
+  std::string folder, plot;
+  CLI::App* stats = app.add_subcommand("stats", "Print the counts of a data set and draw its long tail");
+  stats->add_option("folder", folder, "A folder with GLAMI-1M-train.csv and GLAMI-1M-test.csv")
+      ->required()
+      ->type_name("DIR");
+  stats->add_option("--plot", plot, "The picture to write (default: DIR/long-tail.png)")->type_name("FILE.png");
+  common.add_json(*stats);
+  common.add_quiet(*stats);
+  stats->footer("Example: weft-prepare stats data/emoji13 --plot long-tail.png");
+  return run_program(argc, argv, app, [&] {
+    if (*emoji) prepare(out, common);
+    if (*stats) describe(folder, plot, common);
+  });
 }

@@ -42,7 +42,7 @@ Band make_band(int inputs, int outputs, double scale) {
     if (inputs == 1) at = 0;
     if (at < 0) at = -at;
     if (at > inputs - 1) at = std::max(0.0, 2.0 * (inputs - 1) - at);
-    int left = static_cast<int>(at);
+    int left = std::min(static_cast<int>(at), std::max(0, inputs - 2));  // so that left + 1 is an input too
     double fraction = at - left;
     int first = std::max(0, left - radius), last = std::min(inputs - 1, left + 1 + radius);
     std::fill(row.begin(), row.end(), 0.0);

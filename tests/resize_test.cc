@@ -58,5 +58,8 @@ TEST_CASE("resize keeps a flat picture flat and an equal size equal") {
     REQUIRE(std::abs(value - 77.0f / 255) < 1e-6f);
   Image image = picture(20, 30);
   CHECK(resize_image(image, 20, 30) == image);
+  std::vector<float> values = resize_bilinear_antialias(image, 20, 30);
+  for (size_t i = 0; i < values.size(); ++i)
+    REQUIRE(std::abs(values[i] - static_cast<float>(image.pixels[i]) / 255) < 1e-6f);
   CHECK_THROWS_WITH(resize_image(image, 0, 5), "[resize] sides must be at least 1 but are 5 x 0");
 }

@@ -7,7 +7,7 @@ preset=${1:-release}
 
 packages=(g++ cmake ninja-build pkg-config libdnnl-dev libstb-dev libutf8proc-dev doctest-dev libcli11-dev nlohmann-json3-dev
   libfmt-dev libpugixml-dev libfreetype-dev libharfbuzz-dev
-  sentencepiece unicode-cldr-core unicode-data fonts-noto-color-emoji fonts-dejavu-core ruby-gemojione)
+  sentencepiece unicode-cldr-core unicode-data fonts-noto-color-emoji fonts-dejavu-core ruby-gemojione python3)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

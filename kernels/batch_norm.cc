@@ -59,7 +59,7 @@ void batch_norm_forward(const T* x, const T* residual, T* y, int64_t rows, const
   const int64_t channels = f.centre.size();
   const Lanes lanes(rows, channels);
   const std::vector<A> centre = lanes.repeat(f.centre), scale = lanes.repeat(f.scale), shift = lanes.repeat(f.shift);
-  map_channels(y, rows, channels, [=, c = centre.data(), s = scale.data(), b = shift.data()](int64_t i, int64_t l) {
+  map_channels(y, rows, channels, streams<T>(rows * channels), [=, c = centre.data(), s = scale.data(), b = shift.data()](int64_t i, int64_t l) {
     A v = (static_cast<A>(x[i]) - c[l]) * s[l] + b[l];
     if constexpr (with_residual) v += static_cast<A>(residual[i]);
     if constexpr (relu) v = v < 0 ? A{0} : v;  // NaN stays NaN
@@ -115,7 +115,7 @@ Gradients batch_norm_backward(const Tensor& x, const Affine<accumulator_t<T>>& f
   }
   const std::vector<A> centre = lanes.repeat(f.centre), scale = lanes.repeat(f.scale), la = lanes.repeat(a), lb = lanes.repeat(b);
   const auto second_pass = [&](auto&& read) {
-    map_channels(result.x.data<T>(), rows, channels,
+    map_channels(result.x.data<T>(), rows, channels, streams<T>(rows * channels),
                  [=, in = x.data<T>(), c = centre.data(), s = scale.data(), a = la.data(), b = lb.data()](int64_t i, int64_t l) {
                    return s[l] * (read(i, l) - a[l] - (static_cast<A>(in[i]) - c[l]) * b[l]);
                  });

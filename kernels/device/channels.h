@@ -161,11 +161,10 @@ ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator
   return total;
 }
 
-/// y[i] = f(i, l) for every element i, which lies in lane l.
-template <class T, class F> void map_channels(T* y, int64_t rows, int64_t channels, F&& f) {
+/// y[i] = f(i, l) for every element i, which lies in lane l; past the caches if `stream`.
+template <class T, class F> void map_channels(T* y, int64_t rows, int64_t channels, bool stream, F&& f) {
   const Lanes lanes(rows, channels);
   const int64_t width = lanes.width;
-  const bool stream = streams<T>(rows * channels);
   parallel_for(lanes.rows + (lanes.tail > 0), std::max<int64_t>(1, elements_grain / std::max<int64_t>(width, 1)), [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const int64_t base = r * width;

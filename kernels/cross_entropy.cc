@@ -1,0 +1,179 @@
+// Forward:  see cross_entropy.h; -log p[b, c] = log(sum(exp(x - max))) - (x[c] - max).
+// Backward: dx[b, c] = (p[b, c] a_b - [c = label_b] (1 - e) w[c] - e / C w[c]) / W with a_b = (1 - e) w[label_b] + e / C sum(w), W the weights' sum.
+//           W depends on the labels only, so the forward pass writes dL/dx at once: the logits are read once, the gradient is written once.
+// Saved: dL/dx, and not the logits.
+#include "kernels/cross_entropy.h"
+
+#include <cmath>
+#include <limits>
+
+#include "kernels/device/parallel.h"
+#include "kernels/device/stream.h"
+#include "kernels/device/vector_math.h"
+#include "tensor/autograd.h"
+#include "tensor/dispatch.h"
+
+namespace weft {
+
+namespace {
+
+struct Weights {
+  std::vector<double> of_class;  // empty: all 1
+  double of_all_classes = 0;
+  double of_batch = 0;
+
+  double operator[](int64_t c) const { return of_class.empty() ? 1.0 : of_class[c]; }
+};
+
+Weights weigh(const int64_t* labels, int64_t rows, int64_t classes, const CrossEntropyOptions& options) {
+  Weights w;
+  if (options.class_weights.defined()) w.of_class = options.class_weights.to_doubles();
+  w.of_all_classes = static_cast<double>(classes);
+  if (!w.of_class.empty()) {
+    w.of_all_classes = 0;
+    for (double v : w.of_class) w.of_all_classes += v;
+  }
+  for (int64_t b = 0; b < rows; ++b) {
+    if (labels[b] == options.ignore_index) continue;
+    check(labels[b] >= 0 && labels[b] < classes, "[cross_entropy] labels must lie in [0, {}) but row {} has {}", classes, b, labels[b]);
+    w.of_batch += w[labels[b]];
+  }
+  check(w.of_batch > 0, "[cross_entropy] the weights of the labels must sum to more than 0 but sum to {} over {} rows", w.of_batch, rows);
+  return w;
+}
+
+// e[c] = exp(x[c] - top), and their sum: the row is read from memory once, in pieces that stay in cache between their maximum and their
+// exponentials. Pieces seen under a lower maximum are scaled down at the end.
+constexpr int64_t piece = 4096;
+
+template <class A> struct RowSum {
+  A top = -std::numeric_limits<A>::infinity();
+  A sum = 0;
+};
+
+template <class T, class A = accumulator_t<T>> RowSum<A> exponentials(const T* x, int64_t classes, A* e, std::vector<A>& tops) {
+  RowSum<A> row;
+  tops.clear();
+  for (int64_t begin = 0; begin < classes; begin += piece) {
+    const int64_t end = std::min(classes, begin + piece);
+    A top = row.top;
+#pragma omp simd reduction(max : top)
+    for (int64_t c = begin; c < end; ++c) top = std::max(top, static_cast<A>(x[c]));
+    // Where nothing but minus infinity was seen, any finite shift gives exp = 0.
+    const A shift = top == -std::numeric_limits<A>::infinity() ? A{0} : top;
+    A sum = 0;
+    if (e) {
+#pragma omp simd reduction(+ : sum)
+      for (int64_t c = begin; c < end; ++c) {
+        const A v = fast_exp(static_cast<A>(x[c]) - shift);
+        e[c] = v;
+        sum += v;
+      }
+    } else {
+#pragma omp simd reduction(+ : sum)
+      for (int64_t c = begin; c < end; ++c) sum += fast_exp(static_cast<A>(x[c]) - shift);
+    }
+    if (row.sum != 0) row.sum *= fast_exp(row.top - shift);
+    row.sum += sum;
+    row.top = top;
+    tops.push_back(shift);
+  }
+  return row;
+}
+
+// sum over c of w[c] (x[c] - top), what label smoothing needs.
+template <class T, class A = accumulator_t<T>> double smooth_sum(const T* x, int64_t classes, A top, const A* weights) {
+  A sum = 0;
+  if (weights) {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < classes; ++c) sum += weights[c] * (static_cast<A>(x[c]) - top);
+  } else {
+#pragma omp simd reduction(+ : sum)
+    for (int64_t c = 0; c < classes; ++c) sum += static_cast<A>(x[c]) - top;
+  }
+  return sum;
+}
+
+// Returns the loss; `dx` may be null.
+template <class T>
+double cross_entropy_forward(const T* x, const int64_t* labels, T* dx, int64_t rows, int64_t classes, const Weights& w,
+                             const CrossEntropyOptions& options) {
+  using A = accumulator_t<T>;
+  const double smoothing = options.label_smoothing, share = smoothing / classes;
+  const std::vector<A> class_weights(w.of_class.begin(), w.of_class.end());
+  const bool stream = streams<T>(rows * classes);
+  std::vector<double> losses(rows);
+  parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(classes, 1)), [&](int64_t begin, int64_t end) {
+    std::vector<A> e(dx ? classes : 0), tops;
+    for (int64_t b = begin; b < end; ++b) {
+      const T* xb = x + b * classes;
+      T* db = dx ? dx + b * classes : nullptr;
+      const int64_t label = labels[b];
+      if (label == options.ignore_index) {
+        if (db) write_elements(db, classes, stream, [](int64_t) { return A{0}; });
+        continue;
+      }
+      const RowSum<A> row = exponentials(xb, classes, dx ? e.data() : nullptr, tops);
+      const double log_sum = std::log(static_cast<double>(row.sum)), top = row.top;
+      losses[b] = (1 - smoothing) * w[label] * (log_sum - (static_cast<double>(static_cast<A>(xb[label])) - top));
+      const A* weights = class_weights.empty() ? nullptr : class_weights.data();
+      if (smoothing > 0) losses[b] += share * (w.of_all_classes * log_sum - smooth_sum(xb, classes, row.top, weights));
+      if (!db) continue;
+      const double scale = ((1 - smoothing) * w[label] + share * w.of_all_classes) / w.of_batch / row.sum;
+      const A offset = static_cast<A>(share / w.of_batch);
+      for (int64_t from = 0; from < classes; from += piece) {
+        const int64_t count = std::min(piece, classes - from);
+        const A s = static_cast<A>(scale * std::exp(static_cast<double>(tops[from / piece]) - top));
+        const A* ep = e.data() + from;
+        if (weights) {
+          write_elements(db + from, count, stream, [=, wp = weights + from](int64_t c) { return ep[c] * s - offset * wp[c]; });
+        } else {
+          write_elements(db + from, count, stream, [=](int64_t c) { return ep[c] * s - offset; });
+        }
+      }
+      // The label's element again, rounded only once; it is p - 1 in the simplest case.
+      const double p = static_cast<double>(e[label]) * scale * std::exp(static_cast<double>(tops[label / piece]) - top);
+      db[label] = convert<T>(p - ((1 - smoothing) + share) * w[label] / w.of_batch);
+    }
+    if (stream) stream_fence();
+  });
+  double loss = 0;
+  for (double l : losses) loss += l;
+  return loss / w.of_batch;
+}
+
+}  // namespace
+
+Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntropyOptions& options) {
+  check(logits.rank() == 2, "[cross_entropy] logits must have 2 axes but have shape {}", logits.shape());
+  check(labels.defined() && labels.shape() == Shape{logits.rows()} && labels.dtype() == DType::i64,
+        "[cross_entropy] labels must be i64 [{}] but are {} {}", logits.rows(), labels.dtype(), labels.shape());
+  const DType loss_dtype = parameter_dtype(logits.dtype());
+  const Tensor& weights = options.class_weights;
+  check(!weights.defined() || (weights.shape() == Shape{logits.cols()} && weights.dtype() == loss_dtype),
+        "[cross_entropy] class_weights must be {} [{}] but are {} {}", loss_dtype, logits.cols(), weights.dtype(), weights.shape());
+  check(options.label_smoothing >= 0 && options.label_smoothing <= 1, "[cross_entropy] label_smoothing must lie in [0, 1] but is {}",
+        options.label_smoothing);
+  const Tensor dlogits = logits.needs_grad() ? empty_like(logits) : Tensor();
+  Tensor loss = Tensor::empty({}, loss_dtype, logits.device());
+  on_device("cross_entropy", logits, [&]<class T> {
+    const int64_t* label = labels.data<int64_t>();
+    const Weights w = weigh(label, logits.rows(), logits.cols(), options);
+    loss.fill(cross_entropy_forward(logits.data<T>(), label, dlogits.defined() ? dlogits.data<T>() : nullptr, logits.rows(), logits.cols(), w, options));
+  });
+  return record("cross_entropy", loss, {logits}, [dlogits](const Tensor& dloss) -> Tensors {
+    const double factor = dloss.item();
+    if (factor == 1) return {dlogits};
+    // The tape calls this once, so the saved gradient may be scaled in place.
+    on_device("cross_entropy", dlogits, [&]<class T> {
+      using A = accumulator_t<T>;
+      parallel_for(dlogits.numel(), elements_grain, [f = static_cast<A>(factor), d = dlogits.data<T>()](int64_t begin, int64_t end) {
+#pragma omp simd
+        for (int64_t i = begin; i < end; ++i) d[i] = T(static_cast<A>(d[i]) * f);
+      });
+    });
+    return {dlogits};
+  });
+}
+
+}  // namespace weft

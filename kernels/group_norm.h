@@ -1,0 +1,12 @@
+// Group normalisation (Wu and He, https://arxiv.org/abs/1803.08494): every sample by itself, over its pixels and a group of channels.
+#pragma once
+
+#include "tensor/tensor.h"
+
+namespace weft {
+
+/// y = (x - mean) / sqrt(var + eps) * weight + bias with the mean and biased variance of each sample's group of C / groups neighbouring
+/// channels. x, y [N, .., C]; weight, bias [C], f32 beside bf16.
+Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps = 1e-5);
+
+}  // namespace weft

@@ -94,8 +94,9 @@ class Strings {
   }
 
   void append(std::string& out, std::uint64_t kind) {
-    const std::string_view words[] = {"<mask>", "</s>",    "<unk>",  "<0x41>", "čau", "červené", " x ",  "■",
-                                      "▁",      "κόκκινο", "червен", "zelená", "fi",  "gbgb",    "abab", "aaaa"};
+    const std::string_view words[] = {"<mask>", "</s>", "<unk>",   "<0x41>", "čau",    "červené", " x ",
+                                      "■",      "▁",    "κόκκινο", "червен", "zelená", "fi",      "gbgb",
+                                      "abab",   "aaaa", "ﬁ",       "Ａｂｃ", "é",      "…"};
     switch (kind) {
       case 0: return append_utf8(out, from('a', 'z'));
       case 1: return append_utf8(out, from(' ', '~'));

@@ -92,8 +92,10 @@ TEST_CASE("what a model says of its pieces") {
   CHECK(tokenizer.size() == 700);
   CHECK(tokenizer.piece(1) == "</s>");
   CHECK(tokenizer.type(1) == PieceType::control);
-  CHECK(tokenizer.piece(3) == "<0x00>");
-  CHECK(tokenizer.type(3) == PieceType::byte);
+  CHECK(tokenizer.piece(3) == "ﬁ");
+  CHECK(tokenizer.type(3) == PieceType::user_defined);
+  CHECK(tokenizer.piece(4) == "<0x00>");
+  CHECK(tokenizer.type(4) == PieceType::byte);
   CHECK(tokenizer.type(699) == PieceType::normal);
   CHECK(tokenizer.score(699) < 0);
   CHECK_THROWS_WITH_AS(tokenizer.piece(700), "[sentencepiece] id must be from 0 to 699 but is 700",
@@ -160,6 +162,7 @@ TEST_CASE("a malformed model is one line with file, byte, expected and found") {
   CHECK(error_of("version https://git-lfs.github.com/spec/v1") ==
         "x.model: byte 0: expected protobuf wire type 0, 1, 2 or 5, found 6 in field 14");
   CHECK(error_of(a) == "x.model: expected an unknown piece, found none in 1 pieces");
+  CHECK(error_of(unk) == "x.model: expected pieces that text can hold, found none in 1 pieces");
   CHECK(error_of(unk + a + a) == "x.model: byte 30: expected a new text in piece 2, found that of piece 1 again");
   CHECK(error_of(unk + unk) == "x.model: byte 18: expected a new text in piece 1, found that of piece 0 again");
   CHECK(error_of(unk + piece("<x>", 0, 2)) == "x.model: byte 18: expected one unknown piece, found pieces 0 and 1");
@@ -212,8 +215,8 @@ TEST_CASE("a truncated or flipped model is an error or works") {
   CHECK(loaded <= 3);
 
   std::mt19937_64 random(1);
-  // The settings and the character maps are the last 2,324 bytes; every second model is damaged there.
-  const std::size_t settings = whole.size() - 2324;
+  // The settings and the character maps are the last 2,330 bytes; every second model is damaged there.
+  const std::size_t settings = whole.size() - 2330;
   errors = loaded = 0;
   for (int i = 0; i < 4000; ++i) {
     std::string bytes = whole;

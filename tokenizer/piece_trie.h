@@ -17,6 +17,8 @@ class PieceTrie {
   /// Stores `value` (>= 0) under `key`, which must not be empty. Returns the value that the key had before, or -1.
   int insert(std::string_view key, int value);
 
+  bool empty() const { return slots_.empty(); }
+
   /// The node that `byte` leads to, or `none`.
   std::uint32_t step(std::uint32_t node, unsigned char byte) const {
     if (slots_.empty()) return none;

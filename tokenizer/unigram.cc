@@ -36,6 +36,7 @@ Unigram::Unigram(const SentencePieceModel& model, std::string_view file) {
     }
     ++id;
   }
+  check_input(!trie_.empty(), "{}: expected pieces that text can hold, found none in {} pieces", file, scores_.size());
 }
 
 std::vector<Unigram::Segment> Unigram::segment_from_end(std::string_view text) const {

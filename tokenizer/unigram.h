@@ -21,7 +21,7 @@ class Unigram {
   Unigram() = default;
 
   /// Takes the pieces that can be found in text: normal, user-defined and unused ones. Throws std::runtime_error naming
-  /// `file` when two of them are the same.
+  /// `file` when two of them are the same or there are none.
   Unigram(const SentencePieceModel& model, std::string_view file);
 
   /// The best segmentation of normalised text (Viterbi), its last segment first. It covers the text without gaps.

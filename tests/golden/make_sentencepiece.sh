@@ -25,7 +25,7 @@ mt5=(--byte_fallback --pad_id=0 --eos_id=1 --unk_id=2 --bos_id=-1)
 
 if [[ ${1:-} == nfkc ]]; then
   train nmt_nfkc_bytes "${mt5[@]}"
-  train nmt_nfkc --normalization_rule_name=nmt_nfkc
+  train nmt_nfkc --normalization_rule_name=nmt_nfkc '--user_defined_symbols=ﬁ,Ａｂｃ,<mask>,é'
   train nmt_nfkc_cf --normalization_rule_name=nmt_nfkc_cf
   train nfkc_suffix --normalization_rule_name=nfkc --treat_whitespace_as_suffix
   cp ./*.model "$2"
@@ -36,7 +36,8 @@ fi
 printf '%s\n' $'66 69\t66' $'FB01\t66 69' $'41\t61' $'41 301\t E1' $'61 301\tE1' $'A0\t20' $'200B\t' $'2026\t2E 20 2E' \
   $'3000\t20 20' >rules.tsv
 printf '%s\n' $'E1\t61 301' $'2E 20 2E\t2026' >back.tsv
-train rules "${mt5[@]}" --normalization_rule_tsv=rules.tsv --denormalization_rule_tsv=back.tsv
+train rules "${mt5[@]}" --normalization_rule_tsv=rules.tsv --denormalization_rule_tsv=back.tsv \
+  '--user_defined_symbols=ﬁ'
 train identity --normalization_rule_name=identity
 train symbols --normalization_rule_name=identity \
   '--user_defined_symbols=<mask>,▁▁, x ,ča,čau,■,e' '--control_symbols=<cs>,<hu>'

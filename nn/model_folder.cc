@@ -1,0 +1,19 @@
+#include "nn/model_folder.h"
+
+#include <nlohmann/json.hpp>
+
+#include "tensor/atomic_file.h"
+
+namespace weft {
+
+void save_model_folder(const std::filesystem::path& folder, const nlohmann::json& config, const ParameterSet& set) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  check_input(!error, "{}: the folder cannot be made: {}", folder.string(), error.message());
+  AtomicFile file(folder / "config.json");
+  file.write(config.dump(2) + "\n");
+  set.save(folder / "model.safetensors", {{"format", "pt"}});
+  file.commit();
+}
+
+}  // namespace weft

@@ -141,6 +141,14 @@ TEST_CASE("a run of unknown characters is one piece, unused pieces are never cho
   CHECK(tokenizer.decode(std::vector<int>{3, 0, 2}) == "ab \xe2\x81\x87 b");
 }
 
+TEST_CASE("the dummy space is stripped once, or every space where whitespace was removed") {
+  const std::string model = handmade::piece("<unk>", 0, 2) + handmade::piece("▁", -1);
+  const std::vector<int> spaces = {1, 1, 1};
+  CHECK(SentencePiece::parse(model, "x.model").decode(spaces) == "");
+  const std::string keeps = model + handmade::normalizer(handmade::integer(4, 0));
+  CHECK(SentencePiece::parse(keeps, "x.model").decode(spaces) == "  ");
+}
+
 TEST_CASE("a folder stands for its spiece.model") {
   std::string folder = (fs::temp_directory_path() / "weft-XXXXXX").string();
   REQUIRE(mkdtemp(folder.data()));

@@ -129,13 +129,12 @@ bool CsvReader::read_record() {
       quoted = true;
       continue;
     }
-    // A comma, a line end or the end of the file ends the field.
+    // A comma, a line end or the end of the file ends the field. The LF of a CRLF is passed over as a blank line is.
     size_t bad = find_invalid_utf8(std::string_view(text_).substr(begin));
     if (bad != std::string_view::npos) require(false, "invalid UTF-8");
     ends_.push_back(text_.size());
     closed = false;
     if (c != ',') {
-      if (c == '\r' && peek() == '\n') c = get();
       if (c == '\n') ++line_;
       done = true;
     }

@@ -93,6 +93,8 @@ GlamiTable read_glami(const std::filesystem::path& folder, std::string_view spli
                category_name = csv.column("category_name"), label_source = csv.column("label_source");
   csv.column("category");  // required by the format, though its number is not used
 
+  // More than the texts can take; pages that are never written to cost nothing, while growing would copy them all.
+  table.texts_.reserve(std::filesystem::file_size(table.file_));
   std::map<std::string, uint16_t, std::less<>> seen;  // categories in the order of the file
   while (csv.next()) {
     Item item;
@@ -141,7 +143,6 @@ GlamiTable read_glami(const std::filesystem::path& folder, std::string_view spli
     table.categories_ = CategoryIndex(std::move(names));
   }
   table.items_.shrink_to_fit();
-  table.texts_.shrink_to_fit();
   return table;
 }
 

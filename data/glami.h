@@ -75,7 +75,7 @@ class GlamiTable {
   const CategoryIndex& categories() const { return categories_; }
   const std::filesystem::path& file() const { return file_; }
   /// Bytes that the rows and texts take in memory.
-  size_t bytes() const { return items_.capacity() * sizeof(Item) + texts_.capacity(); }
+  size_t bytes() const { return items_.size() * sizeof(Item) + texts_.size(); }
 
  private:
   friend GlamiTable read_glami(const std::filesystem::path&, std::string_view, const struct GlamiOptions&);

@@ -73,11 +73,11 @@ TEST_CASE("every kind of JPEG and PNG decodes to what PIL makes of it") {
     const char* name;
     int channels, tolerance;
   };
-  for (const Case& c :
-       {Case{"colour444.jpg", 3, 2}, Case{"colour420.jpg", 3, 3}, Case{"progressive.jpg", 3, 2}, Case{"grey.jpg", 1, 1},
-        Case{"cmyk.jpg", 4, 1}, Case{"colour.png", 3, 0}, Case{"grey.png", 1, 0}, Case{"bits.png", 1, 0},
-        Case{"palette.png", 3, 0}, Case{"palette_transparent.png", 3, 0}, Case{"alpha.png", 4, 0},
-        Case{"grey_alpha.png", 2, 0}, Case{"wide.png", 3, 0}}) {
+  for (const Case& c : {Case{"colour444.jpg", 3, 2}, Case{"colour420.jpg", 3, 3}, Case{"progressive.jpg", 3, 2},
+                        Case{"restart.jpg", 3, 2}, Case{"grey.jpg", 1, 1}, Case{"cmyk.jpg", 4, 1},
+                        Case{"colour.png", 3, 0}, Case{"grey.png", 1, 0}, Case{"bits.png", 1, 0},
+                        Case{"palette.png", 3, 0}, Case{"palette_transparent.png", 3, 0}, Case{"alpha.png", 4, 0},
+                        Case{"grey_alpha.png", 2, 0}, Case{"wide.png", 3, 0}}) {
     CAPTURE(std::string(c.name));
     ImageHeader header = check_image(bytes_of(c.name), c.name);
     CHECK(header.width == 24);

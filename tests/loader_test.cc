@@ -191,6 +191,7 @@ TEST_CASE("crops move the image over white and flips mirror it") {
   LoaderOptions options = training();
   options.epochs = 1;
   std::set<std::vector<float>> seen;
+  int flipped = 0, items = 0;
   for (const Batch& batch : all(fixture.table, options)) {
     size_t n = 12 * 10 * 3;
     for (size_t i = 0; i < batch.items.size(); ++i) {
@@ -211,12 +212,16 @@ TEST_CASE("crops move the image over white and flips mirror it") {
                   equal = equal && got[(y * 10 + (flip ? 9 - x : x)) * 3 + c] == expected;
                 }
             found = found || equal;
+            flipped += equal && flip;
           }
       REQUIRE(found);
       seen.insert(got);
+      ++items;
     }
   }
   CHECK(seen.size() > 200);  // of 291 items of 23 images
+  CHECK(flipped > items / 3);
+  CHECK(flipped < items * 2 / 3);
 }
 
 TEST_CASE("a broken image is reported once, skipped up to the limit, then an error") {

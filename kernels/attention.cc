@@ -6,6 +6,7 @@
 #include "kernels/attention.h"
 
 #include <limits>
+#include <tuple>
 #include <vector>
 
 #include "kernels/device/parallel.h"
@@ -87,16 +88,42 @@ tile::Scratch& scratch() {
   return buffers;
 }
 
-// s = scale s + bias + off over `width` columns; beyond the diagonal of a causal row (column >= limit) minus infinity.
-template <class A> void finish_scores(A* s, int64_t width, A scale, const A* bias, const A* off, int64_t limit) {
-  if (bias) {
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) s[j] = s[j] * scale + bias[j] + off[j];
-  } else {
-#pragma omp simd
-    for (int64_t j = 0; j < width; ++j) s[j] = s[j] * scale + off[j];
+// One row of a block of scores: where it comes from, what is added to it.
+template <class A> struct ScoreRow {
+  A* s;
+  const A *bias, *off;  // bias may be null
+  A scale;
+  int64_t limit;  // columns from here on lie beyond the diagonal
+
+  // scale s + bias + off of the columns from j on.
+  tile::Vector<A> operator()(int64_t j) const {
+    using V = tile::Vector<A>;
+    V x = tile::load<V>(s + j) * scale + tile::load<V>(off + j);
+    if (bias) x += tile::load<V>(bias + j);
+    if (j + tile::lanes<A> > limit) [[unlikely]] {
+      for (int64_t l = std::max<int64_t>(limit - j, 0); l < tile::lanes<A>; ++l) x[l] = -infinity<A>;
+    }
+    return x;
   }
-  for (int64_t j = std::max<int64_t>(limit, 0); j < width; ++j) s[j] = -infinity<A>;
+};
+
+// n elements of x times factor, rounded to T.
+template <class T> void store_row(const accumulator_t<T>* x, int64_t n, accumulator_t<T> factor, T* to) {
+  using V = tile::Vector<accumulator_t<T>>;
+  constexpr int lanes = tile::lanes<accumulator_t<T>>;
+  int64_t d = 0;
+  for (; d + lanes <= n; d += lanes) tile::store_rounded(to + d, tile::load<V>(x + d) * factor);
+  for (; d < n; ++d) to[d] = T(x[d] * factor);
+}
+
+template <class T> accumulator_t<T> dot(const T* a, const T* b, int64_t n) {
+  using A = accumulator_t<T>;
+  tile::Vector<A> sums{};
+  int64_t d = 0;
+  for (; d + tile::lanes<A> <= n; d += tile::lanes<A>) sums += tile::load_as_sum(a + d) * tile::load_as_sum(b + d);
+  A sum = tile::fold<A>(sums, [](auto x, auto y) { return x + y; });
+  for (; d < n; ++d) sum += static_cast<A>(a[d]) * static_cast<A>(b[d]);
+  return sum;
 }
 
 // Queries [q_begin, q_end) of batch element b, head h.
@@ -132,29 +159,34 @@ template <class T> void forward_task(const Problem<T>& p, int64_t b, int64_t h, 
       tile::multiply<Unit>(rows, cols, (D + depth - 1) / depth, {q_packed, width / depth, 1},
                            {k_packed + j0 * width / depth, tile::panel<Unit>, tile::panel<Unit> * width / depth}, s, block, false);
       for (int64_t r = 0; r < rows; ++r) {
+        using V = tile::Vector<A>;
         A* row = s + r * block;
         const A* bias = p.bias_row(h, i0 + r);
-        finish_scores(row, cols_tiled, p.scale, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.causal ? i0 + r + 1 - j0 : cols_tiled);
-        A most = top[r];
-#pragma omp simd reduction(max : most)
-        for (int64_t j = 0; j < cols_tiled; ++j) most = std::max(most, row[j]);
-        const A shift = most == -infinity<A> ? A{0} : most;
-        A added = 0;
-#pragma omp simd reduction(+ : added)
-        for (int64_t j = 0; j < cols_tiled; ++j) {
-          const A e = fast_exp(row[j] - shift);
-          row[j] = e;
-          added += e;
+        const ScoreRow<A> scores{row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale, p.causal ? i0 + r + 1 - j0 : cols_tiled};
+        V most{};
+        most += top[r];
+        for (int64_t j = 0; j < cols_tiled; j += lanes) {
+          const V x = scores(j);
+          tile::store(row + j, x);
+          most = x > most ? x : most;
         }
+        const A highest = tile::fold<A>(most, [](V x, V y) { return x > y ? x : y; });
+        const A shift = highest == -infinity<A> ? A{0} : highest;
+        V sums{};
+        for (int64_t j = 0; j < cols_tiled; j += lanes) {
+          const V e = tile::exp_below(tile::load<V>(row + j) - shift);
+          tile::store(row + j, e);
+          sums += e;
+        }
+        const A added = tile::fold<A>(sums, [](V x, V y) { return x + y; });
         if (j0 > 0) {
           const A factor = fast_exp(top[r] - shift);
           total[r] *= factor;
           A* to = sum + r * width;
-#pragma omp simd
-          for (int64_t d = 0; d < width; ++d) to[d] *= factor;
+          for (int64_t d = 0; d < width; d += lanes) tile::store(to + d, tile::load<V>(to + d) * factor);
         }
         total[r] += added;
-        top[r] = most;
+        top[r] = highest;
       }
       const auto weights = tile::left_of<Unit>(s, block, rows, cols_tiled, p_packed);
       tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, weights,
@@ -162,10 +194,7 @@ template <class T> void forward_task(const Problem<T>& p, int64_t b, int64_t h, 
     }
     for (int64_t r = 0; r < rows; ++r) {
       const A factor = total[r] == 0 ? A{0} : 1 / total[r];
-      const A* from = sum + r * width;
-      T* to = y + p.query_at(b, i0 + r, h);
-#pragma omp simd
-      for (int64_t d = 0; d < D; ++d) to[d] = T(from[d] * factor);
+      store_row(sum + r * width, D, factor, y + p.query_at(b, i0 + r, h));
       // Plus infinity makes every weight of the row 0 when it is computed again.
       lse[(b * p.H + h) * p.Tq + i0 + r] = total[r] == 0 ? infinity<A> : top[r] + std::log(total[r]);
     }
@@ -202,7 +231,8 @@ template <class T> void backward_task(const Problem<T>& p, int64_t b, int64_t h,
                2 * Scratch::bytes_for<A>(query_block * block) + Scratch::bytes_for<A>(query_block * width) + 2 * Scratch::bytes_for<A>(keys_tiled * width));
   Unit *k_transposed = memory.take<Unit>(key_units), *v_transposed = memory.take<Unit>(key_units), *k_right = memory.take<Unit>(key_units);
   Unit *q_left = memory.take<Unit>(query_units), *dy_left = memory.take<Unit>(query_units);
-  Unit *q_right = memory.take<Unit>(query_units), *dy_right = memory.take<Unit>(query_units);
+  // Without pairs the left and the right operand with rows of one width are the same.
+  Unit *q_right = depth > 1 ? memory.take<Unit>(query_units) : q_left, *dy_right = depth > 1 ? memory.take<Unit>(query_units) : dy_left;
   Unit* packed = memory.take<Unit>(score_units);
   A *s = memory.take<A>(query_block * block), *ds = memory.take<A>(query_block * block), *dq = memory.take<A>(query_block * width);
   A *dk = memory.take<A>(keys_tiled * width), *dv = memory.take<A>(keys_tiled * width);
@@ -210,23 +240,24 @@ template <class T> void backward_task(const Problem<T>& p, int64_t b, int64_t h,
   tile::pack_transposed(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_transposed);
   tile::pack_transposed(p.v + p.key_at(b, h), p.stride(), keys, D, width, v_transposed);
   tile::pack_right(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_right);
-  std::fill(dk, dk + keys_tiled * width, A{0});
-  std::fill(dv, dv + keys_tiled * width, A{0});
+  // A block of keys that early queries do not see is first added to by a later one.
+  if (p.causal || p.Tq == 0) {
+    std::fill(dk, dk + keys_tiled * width, A{0});
+    std::fill(dv, dv + keys_tiled * width, A{0});
+  }
 
   for (int64_t i0 = 0; i0 < p.Tq; i0 += query_block) {
     const int64_t rows = std::min(query_block, p.Tq - i0), last = p.last_key(b, i0 + rows), at = p.query_at(b, i0, h);
     const int64_t row_units = (rows + depth - 1) / depth;
     tile::pack_rows(p.q + at, p.stride(), rows, D, width, q_left);
     tile::pack_rows(dy + at, p.stride(), rows, D, width, dy_left);
-    tile::pack_right(p.q + at, p.stride(), rows, D, width, q_right);
-    tile::pack_right(dy + at, p.stride(), rows, D, width, dy_right);
+    if (depth > 1) {
+      tile::pack_right(p.q + at, p.stride(), rows, D, width, q_right);
+      tile::pack_right(dy + at, p.stride(), rows, D, width, dy_right);
+    }
     A delta[query_block];
     for (int64_t r = 0; r < rows; ++r) {
-      const T *yr = y + at + r * p.stride(), *gr = dy + at + r * p.stride();
-      A dot = 0;
-#pragma omp simd reduction(+ : dot)
-      for (int64_t d = 0; d < D; ++d) dot += static_cast<A>(yr[d]) * static_cast<A>(gr[d]);
-      delta[r] = dot;
+      delta[r] = dot(y + at + r * p.stride(), dy + at + r * p.stride(), D);
     }
     if (last == 0) std::fill(dq, dq + rows * width, A{0});
     for (int64_t j0 = 0; j0 < last; j0 += key_block) {
@@ -235,49 +266,43 @@ template <class T> void backward_task(const Problem<T>& p, int64_t b, int64_t h,
       tile::multiply<Unit>(rows, cols, depth_units, {q_left, width / depth, 1}, {k_transposed + from, tile::panel<Unit>, panel_step}, s, block, false);
       tile::multiply<Unit>(rows, cols, depth_units, {dy_left, width / depth, 1}, {v_transposed + from, tile::panel<Unit>, panel_step}, ds, block, false);
       for (int64_t r = 0; r < rows; ++r) {
+        using V = tile::Vector<A>;
         A *s_row = s + r * block, *ds_row = ds + r * block;
         const A *bias = p.bias_row(h, i0 + r), shift = lse[(b * p.H + h) * p.Tq + i0 + r], less = delta[r];
-        finish_scores(s_row, cols_tiled, p.scale, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.causal ? i0 + r + 1 - j0 : cols_tiled);
-#pragma omp simd
-        for (int64_t j = 0; j < cols_tiled; ++j) {
-          const A e = fast_exp(s_row[j] - shift);
-          s_row[j] = e;
-          ds_row[j] = e * (ds_row[j] - less);
-        }
-        if (out.dbias) {
-          A* to = out.dbias + (h * p.Tq + i0 + r) * p.keys_padded + j0;
-#pragma omp simd
-          for (int64_t j = 0; j < cols_tiled; ++j) to[j] += ds_row[j];
+        const ScoreRow<A> scores{s_row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale, p.causal ? i0 + r + 1 - j0 : cols_tiled};
+        A* total = out.dbias ? out.dbias + (h * p.Tq + i0 + r) * p.keys_padded + j0 : nullptr;
+        for (int64_t j = 0; j < cols_tiled; j += lanes) {
+          const V e = tile::exp_below(scores(j) - shift), d = e * (tile::load<V>(ds_row + j) - less);
+          tile::store(s_row + j, e);
+          tile::store(ds_row + j, d);
+          if (total) tile::store(total + j, tile::load<V>(total + j) + d);
         }
       }
       if (out.dv) {
         const auto weights = tile::left_transposed_of<Unit>(s, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(cols, width, row_units, weights, {dy_right, width, tile::panel<Unit>}, dv + j0 * width, width, true);
+        tile::multiply<Unit>(cols, width, row_units, weights, {dy_right, width, tile::panel<Unit>}, dv + j0 * width, width, p.causal || i0 > 0);
       }
       if (out.dk) {
         const auto weights = tile::left_transposed_of<Unit>(ds, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(cols, width, row_units, weights, {q_right, width, tile::panel<Unit>}, dk + j0 * width, width, true);
+        tile::multiply<Unit>(cols, width, row_units, weights, {q_right, width, tile::panel<Unit>}, dk + j0 * width, width, p.causal || i0 > 0);
       }
       if (out.dq) {
         const auto weights = tile::left_of<Unit>(ds, block, rows, cols_tiled, packed);
         tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, weights, {k_right + from, width, tile::panel<Unit>}, dq, width, j0 > 0);
       }
     }
-    for (int64_t r = 0; out.dq && r < rows; ++r) {
-      T* to = out.dq + at + r * p.stride();
-#pragma omp simd
-      for (int64_t d = 0; d < D; ++d) to[d] = T(dq[r * width + d] * p.scale);
-    }
+    for (int64_t r = 0; out.dq && r < rows; ++r) store_row(dq + r * width, D, p.scale, out.dq + at + r * p.stride());
   }
   for (int64_t j = 0; j < p.Tk; ++j) {
     const int64_t at = p.key_at(b, h) + j * p.stride();
-    if (out.dk) {
-#pragma omp simd
-      for (int64_t d = 0; d < D; ++d) out.dk[at + d] = j < keys ? T(dk[j * width + d] * p.scale) : T(0);
-    }
-    if (out.dv) {
-#pragma omp simd
-      for (int64_t d = 0; d < D; ++d) out.dv[at + d] = j < keys ? T(dv[j * width + d]) : T(0);
+    // Keys after the last attended one have no gradient.
+    for (const auto& [to, sums, factor] : {std::tuple(out.dk, dk, p.scale), std::tuple(out.dv, dv, A{1})}) {
+      if (!to) continue;
+      if (j < keys) {
+        store_row(sums + j * width, D, factor, to + at);
+      } else {
+        std::fill(to + at, to + at + D, T(0));
+      }
     }
   }
 }

@@ -9,11 +9,13 @@
 #endif
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <type_traits>
+#include <utility>
 
 #include "tensor/dtype.h"
 
@@ -65,6 +67,69 @@ template <class V> V load(const void* p) {
   V v;
   std::memcpy(&v, p, sizeof v);
   return v;
+}
+
+template <class V> void store(void* p, const V& v) { std::memcpy(p, &v, sizeof v); }
+
+/// One vector of sums from elements of T, and back, rounded to nearest even.
+template <class T> Vector<typename Operand<T>::Sum> load_as_sum(const T* p) {
+  using V = Vector<typename Operand<T>::Sum>;
+  if constexpr (std::is_same_v<T, bf16>) {
+    typedef uint16_t Half __attribute__((vector_size(vector_bytes / 2)));
+    const auto bits = __builtin_convertvector(load<Half>(p), Vector<uint32_t>) << 16;
+    return load<V>(&bits);
+  } else {
+    return load<V>(p);
+  }
+}
+template <class T> void store_rounded(T* p, const Vector<typename Operand<T>::Sum>& v) {
+  if constexpr (std::is_same_v<T, bf16>) {
+#ifdef __AVX512BF16__
+    store(p, _mm512_cvtneps_pbh(v));
+#else
+    for (int l = 0; l < lanes<float>; ++l) p[l] = bf16(v[l]);
+#endif
+  } else {
+    store(p, v);
+  }
+}
+
+namespace detail {
+template <class E, int... l> Vector<E> swap_halves(const Vector<E>& v, int distance, std::integer_sequence<int, l...>) {
+  using I = std::conditional_t<sizeof(E) == 8, int64_t, int32_t>;
+  return __builtin_shuffle(v, Vector<I>{static_cast<I>(l ^ distance)...});
+}
+}  // namespace detail
+
+/// f over all lanes of v, in an order that is always the same.
+template <class E, class F> E fold(Vector<E> v, F f) {
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const int distance = lanes<E> >> (i + 1);
+    if (distance > 0) v = f(v, detail::swap_halves<E>(v, distance, std::make_integer_sequence<int, lanes<E>>()));
+  }
+  return v[0];
+}
+
+/// exp(x) for x at most 88, within 2 units in the last place; 0 below -87, NaN stays NaN.
+inline Vector<float> exp_below(Vector<float> x) {
+  // As fast_exp() of vector_math.h, without its care for overflow and subnormal results.
+  const Vector<float> shifted = x * 1.44269504f + 0x1.8p23f, n = shifted - 0x1.8p23f;
+  const Vector<float> r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  Vector<float> p = r * (1.0f / 5040) + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  const Vector<uint32_t> power = (load<Vector<uint32_t>>(&shifted) + 127) << 23;
+  return x < -87.0f ? Vector<float>{} : p * load<Vector<float>>(&power);
+}
+inline Vector<double> exp_below(Vector<double> x) {
+  Vector<double> y;
+  for (int l = 0; l < lanes<double>; ++l) y[l] = std::exp(x[l]);
+  return y;
 }
 
 inline Vector<float> multiply_add(Vector<float> sum, const float* a, Vector<float> b) { return sum + *a * b; }
@@ -133,23 +198,18 @@ void multiply(int64_t m, int64_t n, int64_t depth, Left<Unit> a, Right<Unit> b, 
 }
 
 /// Transposes a square block of 4- or 8-byte units held in one vector a row: swaps ever smaller off-diagonal blocks.
-template <class E, int n = lanes<E>> void transpose(Vector<E> (&x)[n]) {
-  using I = std::conditional_t<sizeof(E) == 8, int64_t, int32_t>;
-#pragma GCC unroll 4
-  for (int s = n / 2; s > 0; s /= 2) {
-    Vector<I> upper, lower;
-    for (int l = 0; l < n; ++l) {
-      upper[l] = l & s ? n + l - s : l;
-      lower[l] = l & s ? n + l : l + s;
-    }
+template <class E, int s = lanes<E> / 2> [[gnu::always_inline]] inline void transpose(Vector<E> (&x)[lanes<E>]) {
+  constexpr int n = lanes<E>;
+  [&]<int... l>(std::integer_sequence<int, l...>) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int r = 0; r < n; ++r) {
       if (r & s) continue;
       const Vector<E> a = x[r], b = x[r + s];
-      x[r] = __builtin_shuffle(a, b, upper);
-      x[r + s] = __builtin_shuffle(a, b, lower);
+      x[r] = __builtin_shufflevector(a, b, (l & s ? n + l - s : l)...);
+      x[r + s] = __builtin_shufflevector(a, b, (l & s ? n + l : l + s)...);
     }
-  }
+  }(std::make_integer_sequence<int, n>());
+  if constexpr (s > 1) transpose<E, s / 2>(x);
 }
 
 /// Buffers of one thread, kept from call to call: fresh pages would cost a fault each.
@@ -188,13 +248,17 @@ template <class T, class Unit> void pack_rows(const T* x, int64_t x_stride, int6
   for (int64_t r = 0; r < rows; ++r) {
     const T* xr = x + r * x_stride;
     E* to = out + r * width;
-    if constexpr (std::is_same_v<T, E>) {
-      std::memcpy(static_cast<void*>(to), xr, cols * sizeof(E));
-    } else {
-#pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) to[c] = static_cast<E>(xr[c]);
+    constexpr int step = vector_bytes / static_cast<int>(sizeof(E));
+    int64_t c = 0;
+    for (; c + step <= cols; c += step) {
+      if constexpr (std::is_same_v<T, E>) {
+        store(to + c, load<Vector<uint32_t>>(xr + c));
+      } else {
+        store(to + c, load_as_sum(xr + c));
+      }
     }
-    std::memset(static_cast<void*>(to + cols), 0, (width - cols) * sizeof(E));
+    for (; c < cols; ++c) to[c] = static_cast<E>(xr[c]);
+    for (; c < width; ++c) to[c] = E(0);
   }
   const int64_t padded = round_up(rows, tile_rows);
   std::memset(static_cast<void*>(out + rows * width), 0, (padded - rows) * width * sizeof(E));
@@ -204,18 +268,18 @@ template <class T, class Unit> void pack_rows(const T* x, int64_t x_stride, int6
 /// interleaved, dst [ceil(rows / 2), width] units; a missing last row counts as zeros.
 template <class T, class Unit> void pack_right(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
   if constexpr (std::is_same_v<Unit, bf16_pair>) {
+    typedef uint16_t Half __attribute__((vector_size(vector_bytes / 2)));
     for (int64_t r = 0; r < rows; r += 2) {
-      const uint16_t* even = reinterpret_cast<const uint16_t*>(x + r * x_stride);
-      const uint16_t* odd = even + x_stride;
+      const uint16_t *even = reinterpret_cast<const uint16_t*>(x + r * x_stride), *odd = even + x_stride;
       uint32_t* to = reinterpret_cast<uint32_t*>(dst) + r / 2 * width;
-      if (r + 1 < rows) {
-#pragma omp simd
-        for (int64_t c = 0; c < cols; ++c) to[c] = even[c] | static_cast<uint32_t>(odd[c]) << 16;
-      } else {
-#pragma omp simd
-        for (int64_t c = 0; c < cols; ++c) to[c] = even[c];
+      const bool both = r + 1 < rows;
+      int64_t c = 0;
+      for (; both && c + lanes<Unit> <= cols; c += lanes<Unit>) {
+        store(to + c, __builtin_convertvector(load<Half>(even + c), Vector<uint32_t>) |
+                          __builtin_convertvector(load<Half>(odd + c), Vector<uint32_t>) << 16);
       }
-      std::memset(to + cols, 0, (width - cols) * sizeof(uint32_t));
+      for (; c < cols; ++c) to[c] = even[c] | static_cast<uint32_t>(both ? odd[c] : 0) << 16;
+      for (; c < width; ++c) to[c] = 0;
     }
   } else {
     pack_rows(x, x_stride, rows, cols, width, dst);
@@ -237,24 +301,41 @@ template <class T, class Unit> void pack_transposed(const T* x, int64_t x_stride
   for (int64_t r = 0; r < rows; r += n) {
     E* to = out + r / panel<Unit> * units * panel<Unit> + r % panel<Unit>;
     for (int64_t u = 0; u < units; u += n) {
+      const int64_t filled_rows = std::min<int64_t>(n, rows - r), filled = std::clamp<int64_t>(cols - u * depth, 0, n * depth);
+      const T* from = x + r * x_stride + u * depth;
       Vector<E> block[n];
-      const int64_t elements = std::min<int64_t>(n * depth, cols - u * depth);
-      for (int l = 0; l < n; ++l) {
-        block[l] = Vector<E>{};
-        if (r + l >= rows || elements <= 0) continue;
-        const T* from = x + (r + l) * x_stride + u * depth;
-        if constexpr (sizeof(T) * depth == sizeof(Unit)) {
-          if (elements == n * depth) {
-            block[l] = load<Vector<E>>(from);
+      if (filled_rows == n && filled == n * depth) {
+#pragma GCC unroll 16
+        for (int l = 0; l < n; ++l) {
+          if constexpr (sizeof(T) * depth == sizeof(E)) {
+            block[l] = load<Vector<E>>(from + l * x_stride);
           } else {
-            std::memcpy(&block[l], from, elements * sizeof(T));
+            block[l] = load_as_sum(from + l * x_stride);
           }
-        } else {
-          for (int64_t c = 0; c < elements; ++c) block[l][c] = static_cast<E>(from[c]);
+        }
+      } else {
+        // The edge goes through a whole block of elements, zeros where there is no element.
+        T edge[n * n * depth];
+        std::memset(static_cast<void*>(edge), 0, sizeof edge);
+        for (int64_t l = 0; l < filled_rows; ++l) {
+          for (int64_t c = 0; c < filled; ++c) edge[l * n * depth + c] = from[l * x_stride + c];
+        }
+        for (int l = 0; l < n; ++l) {
+          if constexpr (sizeof(T) * depth == sizeof(E)) {
+            block[l] = load<Vector<E>>(edge + l * n * depth);
+          } else {
+            block[l] = load_as_sum(edge + l * n * depth);
+          }
         }
       }
       transpose<E>(block);
-      for (int64_t l = 0; l < std::min<int64_t>(n, units - u); ++l) std::memcpy(to + (u + l) * panel<Unit>, &block[l], sizeof block[l]);
+      const int64_t left = units - u;
+      if (left >= n) {
+#pragma GCC unroll 16
+        for (int l = 0; l < n; ++l) store(to + (u + l) * panel<Unit>, block[l]);
+      } else {
+        for (int64_t l = 0; l < left; ++l) store(to + (u + l) * panel<Unit>, block[l]);
+      }
     }
   }
 }

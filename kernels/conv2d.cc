@@ -1,5 +1,6 @@
 // Forward:  z = x * w + bias, y = act(z)
-// Backward: dz = dy act'(z); dx[n, i stride + p - padding, .., c] += dz[n, i, .., o] w[o, c, p, q]; dw[o, c, p, q] = the sum of dz x over n, i, j;
+// Backward: dz = dy act'(z); dx[n, i stride + p - padding, .., c] += dz[n, i, .., o] w[o, c, p, q]; dw[o, c, p, q] =
+// the sum of dz x over n, i, j;
 //           dbias = the sum of dz over n, i, j
 // A 1x1 convolution of stride 1 is a linear layer over the pixels.
 // Saved: x and w as far as the other's gradient needs them; y for relu.
@@ -9,6 +10,7 @@
 #include "kernels/device/elementwise.h"
 #include "kernels/device/grouped_conv.h"
 #include "kernels/device/onednn.h"
+#include "kernels/device/stem_conv.h"
 #include "kernels/matmul.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -23,7 +25,8 @@ struct Sizes {
   int64_t og() const { return o / groups; }
 };
 
-// Weights [O, CG, KH, KW] as [KH, KW, O, CG] (by_output) or [KH, KW, G, CG, OG], so that the plain loops run along rows.
+// Weights [O, CG, KH, KW] as [KH, KW, O, CG] (by_output) or [KH, KW, G, CG, OG], so that the plain loops run along
+// rows.
 template <class T> std::vector<T> turned(const T* w, const Sizes& s, bool by_output) {
   std::vector<T> result(s.o * s.cg() * s.kh * s.kw);
   for (int64_t o = 0; o < s.o; ++o) {
@@ -127,7 +130,8 @@ Descriptors descriptors(DType dtype, const Sizes& s) {
   Descriptors d;
   d.x = {{s.n, s.c, s.h, s.w}, type, Tag::nhwc};
   d.y = {{s.n, s.o, s.oh, s.ow}, type, Tag::nhwc};
-  const dnnl::memory::dims weight = s.groups > 1 ? dnnl::memory::dims{s.groups, s.og(), s.cg(), s.kh, s.kw} : dnnl::memory::dims{s.o, s.c, s.kh, s.kw};
+  const dnnl::memory::dims weight = s.groups > 1 ? dnnl::memory::dims{s.groups, s.og(), s.cg(), s.kh, s.kw}
+                                                 : dnnl::memory::dims{s.o, s.c, s.kh, s.kw};
   d.weight = {weight, type, s.groups > 1 ? Tag::goihw : Tag::oihw};
   d.weight_any = {weight, type, Tag::any};
   d.bias = {{s.o}, type, Tag::a};
@@ -143,16 +147,24 @@ onednn::Key key_of(int kind, DType dtype, const Sizes& s, bool bias) {
 dnnl::convolution_forward::primitive_desc forward_descriptor(const Descriptors& d, bool bias) {
   const auto kind = dnnl::prop_kind::forward_training;
   const auto algorithm = dnnl::algorithm::convolution_direct;
-  if (bias) return {{kind, algorithm, d.x, d.weight_any, d.bias, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine()};
-  return {{kind, algorithm, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine()};
+  if (bias)
+    return {{kind, algorithm, d.x, d.weight_any, d.bias, d.y, d.strides, d.padding, d.padding},
+            onednn::attributes(),
+            onednn::engine()};
+  return {{kind, algorithm, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding},
+          onednn::attributes(),
+          onednn::engine()};
 }
 
 void forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, const Sizes& s, bool keep) {
   const auto plan = onednn::plan(key_of(2, x.dtype(), s, bias.defined()), [&] {
     const Descriptors d = descriptors(x.dtype(), s);
     const auto pd = forward_descriptor(d, bias.defined());
-    onednn::Plan made{dnnl::convolution_forward(pd), {{DNNL_ARG_SRC, d.x}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DST, d.y}},
-                      pd.scratchpad_desc(), onednn::layout_of(d.weight), onednn::layout_of(pd.weights_desc())};
+    onednn::Plan made{dnnl::convolution_forward(pd),
+                      {{DNNL_ARG_SRC, d.x}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DST, d.y}},
+                      pd.scratchpad_desc(),
+                      onednn::layout_of(d.weight),
+                      onednn::layout_of(pd.weights_desc())};
     if (bias) made.arguments.emplace_back(DNNL_ARG_BIAS, d.bias);
     return made;
   });
@@ -168,11 +180,13 @@ void backward_data_onednn(const Tensor& dy, const Tensor& w, const Tensor& dx, c
   const auto plan = onednn::plan(key_of(3, dy.dtype(), s, false), [&] {
     const Descriptors d = descriptors(dy.dtype(), s);
     const dnnl::convolution_backward_data::primitive_desc pd(
-        {dnnl::algorithm::convolution_direct, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine(),
-        forward_descriptor(d, false));
+        {dnnl::algorithm::convolution_direct, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding},
+        onednn::attributes(), onednn::engine(), forward_descriptor(d, false));
     return onednn::Plan{dnnl::convolution_backward_data(pd),
                         {{DNNL_ARG_DIFF_DST, d.y}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DIFF_SRC, d.x}},
-                        pd.scratchpad_desc(), onednn::layout_of(d.weight), onednn::layout_of(pd.weights_desc())};
+                        pd.scratchpad_desc(),
+                        onednn::layout_of(d.weight),
+                        onednn::layout_of(pd.weights_desc())};
   });
   onednn::run(*plan, {dy.raw(), onednn::packed(w, *plan, keep).raw(), dx.raw()});
 }
@@ -181,11 +195,14 @@ void backward_weights_onednn(const Tensor& x, const Tensor& dy, const Tensor& dw
   const auto plan = onednn::plan(key_of(4, x.dtype(), s, false), [&] {
     const Descriptors d = descriptors(x.dtype(), s);
     const dnnl::convolution_backward_weights::primitive_desc pd(
-        {dnnl::algorithm::convolution_direct, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding}, onednn::attributes(), onednn::engine(),
-        forward_descriptor(d, false));
-    return onednn::Plan{dnnl::convolution_backward_weights(pd),
-                        {{DNNL_ARG_SRC, d.x}, {DNNL_ARG_DIFF_DST, d.y}, {DNNL_ARG_DIFF_WEIGHTS, pd.diff_weights_desc()}},
-                        pd.scratchpad_desc(), onednn::layout_of(d.weight), onednn::layout_of(pd.diff_weights_desc())};
+        {dnnl::algorithm::convolution_direct, d.x, d.weight_any, d.y, d.strides, d.padding, d.padding},
+        onednn::attributes(), onednn::engine(), forward_descriptor(d, false));
+    return onednn::Plan{
+        dnnl::convolution_backward_weights(pd),
+        {{DNNL_ARG_SRC, d.x}, {DNNL_ARG_DIFF_DST, d.y}, {DNNL_ARG_DIFF_WEIGHTS, pd.diff_weights_desc()}},
+        pd.scratchpad_desc(),
+        onednn::layout_of(d.weight),
+        onednn::layout_of(pd.diff_weights_desc())};
   });
   if (plan->given.id == plan->wanted.id) return onednn::run(*plan, {x.raw(), dy.raw(), dw.raw()});
   const Tensor blocked = Tensor::empty({static_cast<int64_t>(plan->wanted.desc.get_size())}, DType::u8);
@@ -197,21 +214,36 @@ void backward_weights_onednn(const Tensor& x, const Tensor& dy, const Tensor& dw
 enum class Pass { forward, data, weights };
 template <class T> bool by_hand(const Sizes& s, Pass pass) {
   const int64_t group = s.cg();
-  if (s.groups == 1 || s.c != s.o || (group != 4 && group != 8) || s.kh != 3 || s.kw != 3 || s.padding != 1 || s.stride > 2) return false;
+  if (s.groups == 1 || s.c != s.o || (group != 4 && group != 8) || s.kh != 3 || s.kw != 3 || s.padding != 1 ||
+      s.stride > 2)
+    return false;
   if (pass == Pass::weights) return true;
   if (!std::is_same_v<T, float>) return false;
   return s.stride == 1 ? group == 4 : pass == Pass::forward;
 }
 
-GroupedConvSizes grouped(const Sizes& s) { return {s.n, s.h, s.w, s.c, s.oh, s.ow, static_cast<int>(s.cg()), static_cast<int>(s.stride)}; }
+GroupedConvSizes grouped(const Sizes& s) {
+  return {s.n, s.h, s.w, s.c, s.oh, s.ow, static_cast<int>(s.cg()), static_cast<int>(s.stride)};
+}
 
-void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y, const Sizes& s, bool keep) {
+// The same for kernels/device/stem_conv.h.
+template <class T> bool stem_by_hand(const Sizes& s, Pass pass) {
+  if (s.groups > 1 || s.kh != s.kw || s.o % 16 != 0 || s.kw * s.c != stem_taps) return false;
+  return pass == Pass::weights || (pass == Pass::forward && std::is_same_v<T, float> && s.o <= 32);
+}
+
+StemConvSizes stem(const Sizes& s) { return {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride, s.padding, s.kw}; }
+
+void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y, const Sizes& s,
+             bool keep) {
   on_device("conv2d", x, [&]<class T> {
     if (y.numel() == 0) return;
     if constexpr (std::is_same_v<T, double>) {
       forward_plain(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), s);
     } else if (by_hand<T>(s, Pass::forward)) {
       grouped_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), grouped(s));
+    } else if (stem_by_hand<T>(s, Pass::forward)) {
+      stem_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), stem(s));
     } else {
       forward_onednn(x, w, bias, y, s, keep);
     }
@@ -240,6 +272,8 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
       backward_weights_plain(x.data<T>(), dy.data<T>(), dw.data<T>(), s);
     } else if (by_hand<T>(s, Pass::weights)) {
       grouped_conv_backward_weights(x.data<T>(), dy.data<T>(), dw.data<T>(), grouped(s));
+    } else if (stem_by_hand<T>(s, Pass::weights)) {
+      stem_conv_backward_weights(x.data<T>(), dy.data<T>(), dw.data<T>(), stem(s));
     } else {
       backward_weights_onednn(x, dy, dw, s);
     }
@@ -250,17 +284,22 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
   check_same("conv2d", x, weight);
-  check(x.rank() == 4 && weight.rank() == 4, "[conv2d] x and weight must have 4 axes but have shapes {} and {}", x.shape(), weight.shape());
+  check(x.rank() == 4 && weight.rank() == 4, "[conv2d] x and weight must have 4 axes but have shapes {} and {}",
+        x.shape(), weight.shape());
   check(options.stride >= 1 && options.padding >= 0 && options.groups >= 1,
-        "[conv2d] stride and groups must be at least 1 and padding at least 0 but are {}, {} and {}", options.stride, options.groups, options.padding);
-  check(options.activation == Activation::none || options.activation == Activation::relu, "[conv2d] the activation must be none or relu");
-  Sizes s{x.dim(0), x.dim(1), x.dim(2), x.dim(3), weight.dim(0), weight.dim(2), weight.dim(3), 0, 0, options.stride, options.padding, options.groups};
+        "[conv2d] stride and groups must be at least 1 and padding at least 0 but are {}, {} and {}", options.stride,
+        options.groups, options.padding);
+  check(options.activation == Activation::none || options.activation == Activation::relu,
+        "[conv2d] the activation must be none or relu");
+  Sizes s{x.dim(0),      x.dim(1), x.dim(2), x.dim(3),       weight.dim(0),   weight.dim(2),
+          weight.dim(3), 0,        0,        options.stride, options.padding, options.groups};
   check(s.c % s.groups == 0 && s.o % s.groups == 0 && s.o > 0 && weight.dim(1) > 0 && weight.dim(1) == s.cg(),
-        "[conv2d] weight must be [O, C / groups, KH, KW] with O and C multiples of groups, but x is {}, weight {} and groups {}", x.shape(),
-        weight.shape(), s.groups);
+        "[conv2d] weight must be [O, C / groups, KH, KW] with O and C multiples of groups, but x is {}, weight {} and "
+        "groups {}",
+        x.shape(), weight.shape(), s.groups);
   check(s.kh >= 1 && s.kw >= 1 && s.h + 2 * s.padding >= s.kh && s.w + 2 * s.padding >= s.kw,
-        "[conv2d] the padded image must be as large as the kernel but is {} x {} and the kernel {} x {}", s.h + 2 * s.padding, s.w + 2 * s.padding,
-        s.kh, s.kw);
+        "[conv2d] the padded image must be as large as the kernel but is {} x {} and the kernel {} x {}",
+        s.h + 2 * s.padding, s.w + 2 * s.padding, s.kh, s.kw);
   if (bias) {
     check_same("conv2d", x, bias);
     check(bias.shape() == Shape{s.o}, "[conv2d] bias must have shape [{}] but has {}", s.o, bias.shape());
@@ -268,21 +307,24 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   s.oh = (s.h + 2 * s.padding - s.kh) / s.stride + 1, s.ow = (s.w + 2 * s.padding - s.kw) / s.stride + 1;
 
   // One matrix product, which oneDNN's matmul does faster than its convolution.
-  if (s.kh * s.kw == 1 && s.stride == 1 && s.padding == 0 && s.groups == 1) return linear(x, weight.reshape({s.o, s.c}), bias, options.activation);
+  if (s.kh * s.kw == 1 && s.stride == 1 && s.padding == 0 && s.groups == 1)
+    return linear(x, weight.reshape({s.o, s.c}), bias, options.activation);
 
   const bool relu = options.activation == Activation::relu, keep = !weight.needs_grad();
   const bool need_x = x.needs_grad(), need_w = weight.needs_grad(), need_bias = bias && bias.needs_grad();
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.o}, x.dtype(), x.device());
   forward(x, weight, bias, relu, y, s, keep);
 
-  const auto backward = [s, keep, need_x, need_w, need_bias, has_bias = bias.defined(), x_shape = x.shape(), w_shape = weight.shape(),
-                         x = need_w ? x.detach() : Tensor(), w = need_x ? weight.detach() : Tensor(),
+  const auto backward = [s, keep, need_x, need_w, need_bias, has_bias = bias.defined(), x_shape = x.shape(),
+                         w_shape = weight.shape(), x = need_w ? x.detach() : Tensor(),
+                         w = need_x ? weight.detach() : Tensor(),
                          y = relu ? y : Tensor()](const Tensor& dy) -> Tensors {
     Tensor dz = dy, dx, dw, dbias;
     if (y) {
       dz = empty_like(dy);
       on_device("conv2d", dy, [&]<class T> {
-        elementwise(dz.data<T>(), dz.numel(), [y = y.data<T>(), dy = dy.data<T>()](int64_t i) { return y[i] <= T(0) ? T(0) : dy[i]; });
+        elementwise(dz.data<T>(), dz.numel(),
+                    [y = y.data<T>(), dy = dy.data<T>()](int64_t i) { return y[i] <= T(0) ? T(0) : dy[i]; });
       });
     }
     if (need_x) {
@@ -301,13 +343,15 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   return record("conv2d", y, {x, weight}, backward);
 }
 
-std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& gamma, const Tensor& beta, const Tensor& mean, const Tensor& var,
-                                          double eps) {
-  check(weight.defined() && weight.rank() >= 1, "[fold_batch_norm] weight must have at least 1 axis but has shape {}", weight.shape());
+std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& gamma, const Tensor& beta,
+                                          const Tensor& mean, const Tensor& var, double eps) {
+  check(weight.defined() && weight.rank() >= 1, "[fold_batch_norm] weight must have at least 1 axis but has shape {}",
+        weight.shape());
   const int64_t outputs = weight.dim(0), inner = outputs ? weight.numel() / outputs : 0;
   for (const Tensor* p : {&gamma, &beta, &mean, &var}) {
     check(p->defined() && p->shape() == Shape{outputs} && p->dtype() == parameter_dtype(weight.dtype()),
-          "[fold_batch_norm] gamma, beta, mean and var must be {} [{}] but one is {} {}", parameter_dtype(weight.dtype()), outputs, p->dtype(), p->shape());
+          "[fold_batch_norm] gamma, beta, mean and var must be {} [{}] but one is {} {}",
+          parameter_dtype(weight.dtype()), outputs, p->dtype(), p->shape());
   }
   Tensor folded = empty_like(weight), bias = Tensor::empty({outputs}, weight.dtype(), weight.device());
   on_device("fold_batch_norm", weight, [&]<class T> {

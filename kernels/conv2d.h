@@ -1,4 +1,5 @@
-// y[n, i, j, o] = act(bias[o] + sum over (c, p, q) of x[n, i stride + p - padding, j stride + q - padding, c] w[o, c, p, q])
+// y[n, i, j, o] = act(bias[o] + sum over (c, p, q) of x[n, i stride + p - padding, j stride + q - padding, c] w[o, c,
+// p, q])
 #pragma once
 
 #include <utility>
@@ -19,10 +20,10 @@ struct Conv2dOptions {
 /// OH = (H + 2 padding - KH) / stride + 1. All of one dtype; sums are taken in f32 (f64 for f64).
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dOptions& options = {});
 
-/// The weight and bias of one convolution that does what a convolution without bias followed by batch norm does in inference:
-/// weight gamma / sqrt(var + eps), beta - mean gamma / sqrt(var + eps). gamma, beta, mean, var [O] of the parameters' dtype beside
-/// weight [O, ..]; both results have weight's dtype. No gradient.
-std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& gamma, const Tensor& beta, const Tensor& mean, const Tensor& var,
-                                          double eps = 1e-5);
+/// The weight and bias of one convolution that does what a convolution without bias followed by batch norm does in
+/// inference: weight gamma / sqrt(var + eps), beta - mean gamma / sqrt(var + eps). gamma, beta, mean, var [O] of the
+/// parameters' dtype beside weight [O, ..]; both results have weight's dtype. No gradient.
+std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& gamma, const Tensor& beta,
+                                          const Tensor& mean, const Tensor& var, double eps = 1e-5);
 
 }  // namespace weft

@@ -30,12 +30,15 @@ std::function<void()> plain_conv2d(const Bench2d& s, DType dtype, bool backward)
   auto calls = std::make_shared<std::vector<Call>>();
   const auto type = onednn::type_of(dtype);
   const memory::desc x({s.n, s.c, s.h, s.w}, type, Tag::any), y({s.n, s.o, s.oh(), s.ow()}, type, Tag::any);
-  const memory::desc w = s.groups > 1 ? memory::desc({s.groups, s.o / s.groups, s.c / s.groups, s.kernel, s.kernel}, type, Tag::any)
-                                      : memory::desc({s.o, s.c, s.kernel, s.kernel}, type, Tag::any);
+  const memory::desc w =
+      s.groups > 1 ? memory::desc({s.groups, s.o / s.groups, s.c / s.groups, s.kernel, s.kernel}, type, Tag::any)
+                   : memory::desc({s.o, s.c, s.kernel, s.kernel}, type, Tag::any);
   const memory::dims strides{s.stride, s.stride}, padding{s.padding, s.padding};
   const auto direct = dnnl::algorithm::convolution_direct;
-  const dnnl::convolution_forward::primitive_desc forward({dnnl::prop_kind::forward_training, direct, x, w, y, strides, padding, padding}, onednn::engine());
-  const auto add = [&](const dnnl::primitive& primitive, std::initializer_list<std::pair<int, memory::desc>> arguments) {
+  const dnnl::convolution_forward::primitive_desc forward(
+      {dnnl::prop_kind::forward_training, direct, x, w, y, strides, padding, padding}, onednn::engine());
+  const auto add = [&](const dnnl::primitive& primitive,
+                       std::initializer_list<std::pair<int, memory::desc>> arguments) {
     Call call{primitive, {}};
     for (const auto& [argument, desc] : arguments) {
       const memory m(desc, onednn::engine());
@@ -44,16 +47,21 @@ std::function<void()> plain_conv2d(const Bench2d& s, DType dtype, bool backward)
     }
     calls->push_back(std::move(call));
   };
-  add(dnnl::convolution_forward(forward),
-      {{DNNL_ARG_SRC, forward.src_desc()}, {DNNL_ARG_WEIGHTS, forward.weights_desc()}, {DNNL_ARG_DST, forward.dst_desc()}});
+  add(dnnl::convolution_forward(forward), {{DNNL_ARG_SRC, forward.src_desc()},
+                                           {DNNL_ARG_WEIGHTS, forward.weights_desc()},
+                                           {DNNL_ARG_DST, forward.dst_desc()}});
   if (backward) {
     if (s.c > 3) {
-      const dnnl::convolution_backward_data::primitive_desc data({direct, x, w, y, strides, padding, padding}, onednn::engine(), forward);
-      add(dnnl::convolution_backward_data(data),
-          {{DNNL_ARG_DIFF_DST, data.diff_dst_desc()}, {DNNL_ARG_WEIGHTS, data.weights_desc()}, {DNNL_ARG_DIFF_SRC, data.diff_src_desc()}});
+      const dnnl::convolution_backward_data::primitive_desc data({direct, x, w, y, strides, padding, padding},
+                                                                 onednn::engine(), forward);
+      add(dnnl::convolution_backward_data(data), {{DNNL_ARG_DIFF_DST, data.diff_dst_desc()},
+                                                  {DNNL_ARG_WEIGHTS, data.weights_desc()},
+                                                  {DNNL_ARG_DIFF_SRC, data.diff_src_desc()}});
     }
-    const dnnl::convolution_backward_weights::primitive_desc weights({direct, x, w, y, strides, padding, padding}, onednn::engine(), forward);
-    add(dnnl::convolution_backward_weights(weights), {{DNNL_ARG_SRC, weights.src_desc()}, {DNNL_ARG_DIFF_DST, weights.diff_dst_desc()},
+    const dnnl::convolution_backward_weights::primitive_desc weights({direct, x, w, y, strides, padding, padding},
+                                                                     onednn::engine(), forward);
+    add(dnnl::convolution_backward_weights(weights), {{DNNL_ARG_SRC, weights.src_desc()},
+                                                      {DNNL_ARG_DIFF_DST, weights.diff_dst_desc()},
                                                       {DNNL_ARG_DIFF_WEIGHTS, weights.diff_weights_desc()}});
   }
   return [calls] {
@@ -67,12 +75,16 @@ Op conv2d_cases() {
   const auto add = [&](const Shape& x, const Shape& w, Conv2dOptions options, bool bias) {
     std::vector<Input> inputs{activation(x), activation(w)};
     if (bias) inputs.push_back(activation({w[0]}));
-    room.cases.push_back({fmt::format("{} {} stride {} padding {} groups {}{}", x, w, options.stride, options.padding, options.groups, bias ? " bias" : ""),
-                          inputs, [=](const Tensors& t) { return conv2d(t[0], t[1], bias ? t[2] : Tensor(), options); }});
+    room.cases.push_back({fmt::format("{} {} stride {} padding {} groups {}{}", x, w, options.stride, options.padding,
+                                      options.groups, bias ? " bias" : ""),
+                          inputs,
+                          [=](const Tensors& t) { return conv2d(t[0], t[1], bias ? t[2] : Tensor(), options); }});
   };
   add({1, 1, 1, 1}, {1, 1, 1, 1}, {}, true);
   add({2, 5, 6, 3}, {4, 3, 3, 3}, {1, 1, 1}, true);
   add({1, 13, 12, 3}, {16, 3, 7, 7}, {2, 3, 1}, false);
+  add({2, 35, 33, 3}, {32, 3, 7, 7}, {2, 3, 1}, true);
+  add({1, 7, 24, 3}, {16, 3, 7, 7}, {1, 0, 1}, true);
   add({2, 4, 5, 33}, {31, 33, 1, 1}, {}, true);
   add({2, 5, 5, 32}, {48, 32, 1, 1}, {2, 0, 1}, false);
   add({1, 3, 4, 2}, {6, 1, 2, 3}, {1, 2, 2}, true);  // more padding than the kernel reaches
@@ -87,9 +99,13 @@ Op conv2d_cases() {
   }
   add({0, 5, 5, 8}, {4, 8, 3, 3}, {1, 1, 1}, true);
   Input x = activation({1, 5, 5, 8}), w = activation({12, 8, 3, 3}), bias = activation({12});
-  room.cases.push_back({"relu", {x, w, bias}, [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }});
+  room.cases.push_back({"relu", {x, w, bias}, [](const Tensors& t) {
+                          return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu});
+                        }});
   w.gradient = false;
-  room.cases.push_back({"frozen weight", {x, w, bias}, [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1}); }});
+  room.cases.push_back({"frozen weight", {x, w, bias}, [](const Tensors& t) {
+                          return conv2d(t[0], t[1], t[2], {1, 1, 1});
+                        }});
   x.gradient = false, w.gradient = true;
   room.cases.push_back({"no dx", {x, w, bias}, [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1}); }});
 
@@ -118,34 +134,50 @@ Op conv2d_cases() {
     std::vector<Input> inputs{activation({s.n, s.h, s.w, s.c}), activation({s.o, s.c / s.groups, s.kernel, s.kernel})};
     inputs[0].gradient = s.c > 3;  // an image needs none
     const Run run = [s](const Tensors& t) { return conv2d(t[0], t[1], {}, {s.stride, s.padding, s.groups}); };
-    room.benches.push_back({s.name, inputs, run, 0, s.flops(), false, [s](DType t) { return plain_conv2d(s, t, false); }});
-    room.benches.push_back({fmt::format("{}, backward", s.name), inputs, run, 0, (s.c > 3 ? 3 : 2) * s.flops(), true, [s](DType t) { return plain_conv2d(s, t, true); }});
+    room.benches.push_back(
+        {s.name, inputs, run, 0, s.flops(), false, [s](DType t) { return plain_conv2d(s, t, false); }});
+    room.benches.push_back({fmt::format("{}, backward", s.name), inputs, run, 0, (s.c > 3 ? 3 : 2) * s.flops(), true,
+                            [s](DType t) { return plain_conv2d(s, t, true); }});
   }
 
-  const auto misuse = [&](const std::string& name, const Shape& x, const Shape& w, Conv2dOptions options, const std::string& message) {
+  const auto misuse = [&](const std::string& name, const Shape& x, const Shape& w, Conv2dOptions options,
+                          const std::string& message) {
     room.misuses.push_back({name, [=] { conv2d(Tensor::zeros(x), Tensor::zeros(w), {}, options); }, message});
   };
-  misuse("axes", {2, 3, 4}, {1, 4, 1, 1}, {}, "[conv2d] x and weight must have 4 axes but have shapes [2, 3, 4] and [1, 4, 1, 1]");
-  misuse("stride", {1, 3, 3, 4}, {1, 4, 1, 1}, {0}, "[conv2d] stride and groups must be at least 1 and padding at least 0 but are 0, 1 and 0");
+  misuse("axes", {2, 3, 4}, {1, 4, 1, 1}, {},
+         "[conv2d] x and weight must have 4 axes but have shapes [2, 3, 4] and [1, 4, 1, 1]");
+  misuse("stride", {1, 3, 3, 4}, {1, 4, 1, 1}, {0},
+         "[conv2d] stride and groups must be at least 1 and padding at least 0 but are 0, 1 and 0");
   misuse("groups", {1, 3, 3, 4}, {2, 4, 1, 1}, {1, 0, 2},
-         "[conv2d] weight must be [O, C / groups, KH, KW] with O and C multiples of groups, but x is [1, 3, 3, 4], weight [2, 4, 1, 1] and groups 2");
-  misuse("small image", {1, 3, 2, 4}, {1, 4, 3, 3}, {}, "[conv2d] the padded image must be as large as the kernel but is 3 x 2 and the kernel 3 x 3");
-  misuse("activation", {1, 3, 3, 4}, {1, 4, 1, 1}, {1, 0, 1, Activation::gelu}, "[conv2d] the activation must be none or relu");
-  room.misuses.push_back({"bias", [] { conv2d(Tensor::zeros({1, 3, 3, 4}), Tensor::zeros({1, 4, 1, 1}), Tensor::zeros({2})); },
+         "[conv2d] weight must be [O, C / groups, KH, KW] with O and C multiples of groups, but x is [1, 3, 3, 4], "
+         "weight [2, 4, 1, 1] and groups 2");
+  misuse("small image", {1, 3, 2, 4}, {1, 4, 3, 3}, {},
+         "[conv2d] the padded image must be as large as the kernel but is 3 x 2 and the kernel 3 x 3");
+  misuse("activation", {1, 3, 3, 4}, {1, 4, 1, 1}, {1, 0, 1, Activation::gelu},
+         "[conv2d] the activation must be none or relu");
+  room.misuses.push_back({"bias",
+                          [] {
+                            conv2d(Tensor::zeros({1, 3, 3, 4}), Tensor::zeros({1, 4, 1, 1}), Tensor::zeros({2}));
+                          },
                           "[conv2d] bias must have shape [1] but has [2]"});
   return room;
 }
 
 Op fold_batch_norm_cases() {
   Op room{"fold_batch_norm"};
-  Case fold{"weight", {activation({4, 3, 2, 2}), parameter({4}), parameter({4}), parameter({4}), parameter({4}, 0.5, 2)},
+  Case fold{"weight",
+            {activation({4, 3, 2, 2}), parameter({4}), parameter({4}), parameter({4}), parameter({4}, 0.5, 2)},
             [](const Tensors& t) { return fold_batch_norm(t[0], t[1], t[2], t[3], t[4]).first; }};
   fold.differentiable = false;
   room.cases.push_back(fold);
   fold.name = "bias";
   fold.run = [](const Tensors& t) { return fold_batch_norm(t[0], t[1], t[2], t[3], t[4]).second; };
   room.cases.push_back(fold);
-  room.misuses.push_back({"gamma", [] { fold_batch_norm(Tensor::zeros({4, 1}), Tensor::zeros({3}), Tensor::zeros({4}), Tensor::zeros({4}), Tensor::zeros({4})); },
+  room.misuses.push_back({"gamma",
+                          [] {
+                            fold_batch_norm(Tensor::zeros({4, 1}), Tensor::zeros({3}), Tensor::zeros({4}),
+                                            Tensor::zeros({4}), Tensor::zeros({4}));
+                          },
                           "[fold_batch_norm] gamma, beta, mean and var must be f32 [4] but one is f32 [3]"});
   return room;
 }

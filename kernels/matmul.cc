@@ -1,7 +1,8 @@
 // Forward:  z = op(a) op(b) + bias, y = act(z)
 // Backward: dz = dy act'(z); d op(a) = dz op(b)^T, d op(b) = op(a)^T dz, dbias = the sum of dz's rows
-// Saved: a and b as far as the other's gradient needs them; y for relu, whose mask it holds. For gelu, gelu_tanh and silu nothing more:
-// z is computed again from a and b, which costs a third product in the backward and saves a tensor of y's size.
+// Saved: a and b as far as the other's gradient needs them; y for relu, whose mask it holds. For gelu, gelu_tanh and
+// silu nothing more: z is computed again from a and b, which costs a third product in the backward and saves a tensor
+// of y's size.
 #include "kernels/matmul.h"
 
 #include "kernels/device/activation_math.h"
@@ -57,7 +58,8 @@ Tensor through_activation(const char* name, Activation activation, const Tensor&
 }
 
 // The truth: every element of y is one sum over k in order. Four rows share each row of b.
-template <class T> void product_plain(const Factor& a, const Factor& b, const T* bias, Activation activation, T* y, const Sizes& s) {
+template <class T>
+void product_plain(const Factor& a, const Factor& b, const T* bias, Activation activation, T* y, const Sizes& s) {
   using A = accumulator_t<T>;
   const T *ap = static_cast<const T*>(a.matrix.raw()), *bp = static_cast<const T*>(b.matrix.raw());
   std::vector<T> turned;
@@ -75,28 +77,30 @@ template <class T> void product_plain(const Factor& a, const Factor& b, const T*
   }
   const int64_t row_step = a.transposed ? 1 : s.k, k_step = a.transposed ? s.m : 1;
   const int64_t blocks = (s.m + 3) / 4;
-  parallel_for(s.batch * blocks, std::max<int64_t>(1, (1 << 14) / (4 * s.n * std::max<int64_t>(s.k, 1))), [=](int64_t begin, int64_t end) {
-    std::vector<A> sums(4 * s.n);
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t batch = block / blocks, row = block % blocks * 4, rows = std::min<int64_t>(4, s.m - row);
-      const T* a0 = ap + (a.batched ? batch * s.m * s.k : 0) + row * row_step;
-      const T* b0 = bp + (b.batched ? batch * s.k * s.n : 0);
-      for (int64_t i = 0; i < 4 * s.n; ++i) sums[i] = bias ? static_cast<A>(bias[i % s.n]) : A{0};
-      for (int64_t k = 0; k < s.k; ++k) {
-        for (int64_t r = 0; r < rows; ++r) {
-          const A factor = a0[r * row_step + k * k_step];
-          A* sum = sums.data() + r * s.n;
-          const T* from = b0 + k * s.n;
+  parallel_for(s.batch * blocks, std::max<int64_t>(1, (1 << 14) / (4 * s.n * std::max<int64_t>(s.k, 1))),
+               [=](int64_t begin, int64_t end) {
+                 std::vector<A> sums(4 * s.n);
+                 for (int64_t block = begin; block < end; ++block) {
+                   const int64_t batch = block / blocks, row = block % blocks * 4,
+                                 rows = std::min<int64_t>(4, s.m - row);
+                   const T* a0 = ap + (a.batched ? batch * s.m * s.k : 0) + row * row_step;
+                   const T* b0 = bp + (b.batched ? batch * s.k * s.n : 0);
+                   for (int64_t i = 0; i < 4 * s.n; ++i) sums[i] = bias ? static_cast<A>(bias[i % s.n]) : A{0};
+                   for (int64_t k = 0; k < s.k; ++k) {
+                     for (int64_t r = 0; r < rows; ++r) {
+                       const A factor = a0[r * row_step + k * k_step];
+                       A* sum = sums.data() + r * s.n;
+                       const T* from = b0 + k * s.n;
 #pragma omp simd
-          for (int64_t j = 0; j < s.n; ++j) sum[j] += factor * static_cast<A>(from[j]);
-        }
-      }
-      T* out = y + (batch * s.m + row) * s.n;
-      with_math(activation, [&]<class Math>(Math) {
-        for (int64_t i = 0; i < rows * s.n; ++i) out[i] = T(Math::value(sums[i]));
-      });
-    }
-  });
+                       for (int64_t j = 0; j < s.n; ++j) sum[j] += factor * static_cast<A>(from[j]);
+                     }
+                   }
+                   T* out = y + (batch * s.m + row) * s.n;
+                   with_math(activation, [&]<class Math>(Math) {
+                     for (int64_t i = 0; i < rows * s.n; ++i) out[i] = T(Math::value(sums[i]));
+                   });
+                 }
+               });
 }
 
 dnnl::memory::desc matrices(DType dtype, int64_t batch, int64_t rows, int64_t cols, bool transposed, bool with_batch) {
@@ -115,13 +119,15 @@ dnnl::algorithm algorithm_of(Activation activation) {
 }
 
 // oneDNN's matmul: a, b and bias of one dtype, y of that or f32.
-void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y, const Sizes& s) {
+void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
+                    const Sizes& s) {
   const DType dtype = a.matrix.dtype();
   const bool with_batch = s.batch > 1;
   // A packed weight pays only where there is one weight for all.
   const bool pack = b.constant && !with_batch;
   onednn::Key key{1, static_cast<int>(dtype), static_cast<int>(y.dtype()), s.batch, s.m, s.n, s.k};
-  key << (a.transposed | b.transposed << 1 | a.batched << 2 | b.batched << 3 | pack << 4 | bias.defined() << 5) << static_cast<int>(activation);
+  key << (a.transposed | b.transposed << 1 | a.batched << 2 | b.batched << 3 | pack << 4 | bias.defined() << 5)
+      << static_cast<int>(activation);
   const auto plan = onednn::plan(key, [&] {
     const auto da = matrices(dtype, a.batched ? s.batch : 1, s.m, s.k, a.transposed, with_batch);
     const auto db = matrices(dtype, b.batched ? s.batch : 1, s.k, s.n, b.transposed, with_batch);
@@ -135,10 +141,14 @@ void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activa
     }
     dnnl::memory::desc dbias;
     if (bias) dbias = matrices(dtype, 1, 1, s.n, false, with_batch);
-    const dnnl::matmul::desc d = bias ? dnnl::matmul::desc(da, pack ? any : db, dbias, dy) : dnnl::matmul::desc(da, pack ? any : db, dy);
+    const dnnl::matmul::desc d =
+        bias ? dnnl::matmul::desc(da, pack ? any : db, dbias, dy) : dnnl::matmul::desc(da, pack ? any : db, dy);
     const dnnl::matmul::primitive_desc pd(d, attributes, onednn::engine());
-    onednn::Plan made{dnnl::matmul(pd), {{DNNL_ARG_SRC, da}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DST, dy}}, pd.scratchpad_desc(),
-                      onednn::layout_of(db), onednn::layout_of(pd.weights_desc())};
+    onednn::Plan made{dnnl::matmul(pd),
+                      {{DNNL_ARG_SRC, da}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DST, dy}},
+                      pd.scratchpad_desc(),
+                      onednn::layout_of(db),
+                      onednn::layout_of(pd.weights_desc())};
     if (bias) made.arguments.emplace_back(DNNL_ARG_BIAS, dbias);
     return made;
   });
@@ -151,7 +161,8 @@ void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activa
 }
 
 // y [batch, m, n] = act(a b + bias).
-void product(const char* name, const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y, Sizes s) {
+void product(const char* name, const Factor& a, const Factor& b, const Tensor& bias, Activation activation,
+             const Tensor& y, Sizes s) {
   if (y.numel() == 0) return;
   if (!a.transposed && a.batched && !b.batched) {
     s.m *= s.batch;
@@ -188,16 +199,19 @@ Tensors product_backward(const char* name, const Saved& s, const Tensor& dy) {
     dz = through_activation(name, s.activation, s.y, dy);
   } else if (s.activation != Activation::none) {
     const Tensor z = empty_like(dy);
-    product(name, {s.a, s.transpose_a, batched_a}, {s.b, s.transpose_b, s.batched_b, s.constant_b}, s.bias, Activation::none, z, s.sizes);
+    product(name, {s.a, s.transpose_a, batched_a}, {s.b, s.transpose_b, s.batched_b, s.constant_b}, s.bias,
+            Activation::none, z, s.sizes);
     dz = through_activation(name, s.activation, z, dy);
   }
   Tensor da, db, dbias;
   if (s.need_a) {
     da = Tensor::empty(s.a_shape, s.dtype, dy.device());
     if (s.transpose_a) {
-      product(name, {s.b, s.transpose_b, s.batched_b}, {dz, true, batched_a}, {}, Activation::none, da, {batch, k, m, n});
+      product(name, {s.b, s.transpose_b, s.batched_b}, {dz, true, batched_a}, {}, Activation::none, da,
+              {batch, k, m, n});
     } else {
-      product(name, {dz, false, batched_a}, {s.b, !s.transpose_b, s.batched_b, s.constant_b}, {}, Activation::none, da, {batch, m, k, n});
+      product(name, {dz, false, batched_a}, {s.b, !s.transpose_b, s.batched_b, s.constant_b}, {}, Activation::none, da,
+              {batch, m, k, n});
     }
   }
   if (s.need_b && dy.numel() == 0) {
@@ -205,14 +219,16 @@ Tensors product_backward(const char* name, const Saved& s, const Tensor& dy) {
   } else if (s.need_b) {
     Sizes sizes = s.transpose_b ? Sizes{batch, n, k, m} : Sizes{batch, k, n, m};
     bool batched = batched_a;
-    // One b for the whole batch: its gradient is a sum over the batch, which is one longer product unless a is transposed.
+    // One b for the whole batch: its gradient is a sum over the batch, which is one longer product unless a is
+    // transposed.
     const bool fold = batched && !s.batched_b && !s.transpose_a, sum = batched && !s.batched_b && s.transpose_a;
     if (fold) {
       sizes.k *= batch;
       sizes.batch = 1;
       batched = false;
     }
-    db = sum ? Tensor::empty({batch, sizes.m, sizes.n}, parameter_dtype(s.dtype), dy.device()) : Tensor::empty(s.b_shape, s.dtype, dy.device());
+    db = sum ? Tensor::empty({batch, sizes.m, sizes.n}, parameter_dtype(s.dtype), dy.device())
+             : Tensor::empty(s.b_shape, s.dtype, dy.device());
     const Factor g{dz, s.transpose_b, batched}, x{s.a, s.transpose_a != !s.transpose_b, batched};
     if (s.transpose_b) {
       product(name, g, x, {}, Activation::none, db, sizes);
@@ -231,14 +247,15 @@ Tensors product_backward(const char* name, const Saved& s, const Tensor& dy) {
 }
 
 // a and b are already known to fit `sizes`.
-Tensor matmul_op(const char* name, const Tensor& a, const Tensor& b, const Tensor& bias, const MatmulOptions& options, const Sizes& sizes,
-                 bool batched_b, bool constant_b, const Shape& y_shape) {
+Tensor matmul_op(const char* name, const Tensor& a, const Tensor& b, const Tensor& bias, const MatmulOptions& options,
+                 const Sizes& sizes, bool batched_b, bool constant_b, const Shape& y_shape) {
   if (bias) {
     check_same(name, a, bias);
     check(bias.shape() == Shape{sizes.n}, "[{}] bias must have shape [{}] but has {}", name, sizes.n, bias.shape());
   }
   Tensor y = Tensor::empty(y_shape, a.dtype(), a.device());
-  product(name, {a, options.transpose_a, sizes.batch > 1}, {b, options.transpose_b, batched_b, constant_b}, bias, options.activation, y, sizes);
+  product(name, {a, options.transpose_a, sizes.batch > 1}, {b, options.transpose_b, batched_b, constant_b}, bias,
+          options.activation, y, sizes);
 
   Saved s;
   s.need_a = a.needs_grad(), s.need_b = b.needs_grad(), s.need_bias = bias && bias.needs_grad();
@@ -248,7 +265,8 @@ Tensor matmul_op(const char* name, const Tensor& a, const Tensor& b, const Tenso
   if (recompute && bias) s.bias = bias.detach();
   if (options.activation == Activation::relu) s.y = y;
   s.a_shape = a.shape(), s.b_shape = b.shape(), s.dtype = a.dtype(), s.sizes = sizes;
-  s.transpose_a = options.transpose_a, s.transpose_b = options.transpose_b, s.batched_b = batched_b, s.constant_b = constant_b;
+  s.transpose_a = options.transpose_a, s.transpose_b = options.transpose_b, s.batched_b = batched_b,
+  s.constant_b = constant_b;
   s.has_bias = bias.defined(), s.activation = options.activation;
   const auto backward = [name, s = std::move(s)](const Tensor& dy) { return product_backward(name, s, dy); };
   if (bias) return record(name, y, {a, b, bias}, backward);
@@ -259,7 +277,8 @@ Tensor matmul_op(const char* name, const Tensor& a, const Tensor& b, const Tenso
 
 Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const MatmulOptions& options) {
   check_same("matmul", a, b);
-  check(a.rank() >= 2 && b.rank() >= 2, "[matmul] a and b must have at least 2 axes but have shapes {} and {}", a.shape(), b.shape());
+  check(a.rank() >= 2 && b.rank() >= 2, "[matmul] a and b must have at least 2 axes but have shapes {} and {}",
+        a.shape(), b.shape());
   const bool batched_b = b.rank() > 2;
   bool leading = b.rank() == 2 || b.rank() == a.rank();
   for (int i = 0; leading && batched_b && i < a.rank() - 2; ++i) leading = a.dim(i) == b.dim(i);
@@ -269,8 +288,8 @@ Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Matmul
   s.m = a.dim(options.transpose_a ? -1 : -2), s.k = a.dim(options.transpose_a ? -2 : -1);
   s.n = b.dim(options.transpose_b ? -2 : -1);
   const int64_t k = b.dim(options.transpose_b ? -1 : -2);
-  check(s.k == k, "[matmul] the inner extents must be equal but are {} and {} (shapes {}{} and {}{})", s.k, k, a.shape(),
-        options.transpose_a ? " transposed" : "", b.shape(), options.transpose_b ? " transposed" : "");
+  check(s.k == k, "[matmul] the inner extents must be equal but are {} and {} (shapes {}{} and {}{})", s.k, k,
+        a.shape(), options.transpose_a ? " transposed" : "", b.shape(), options.transpose_b ? " transposed" : "");
   Shape y_shape = a.shape();
   y_shape[-2] = s.m, y_shape[-1] = s.n;
   return matmul_op("matmul", a, b, bias, options, s, batched_b && s.batch > 1, false, y_shape);
@@ -279,7 +298,8 @@ Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Matmul
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
   check_same("linear", x, weight);
   check(x.rank() >= 1 && weight.rank() == 2 && weight.dim(1) == x.dim(-1),
-        "[linear] weight must be [out, in] with in the last extent of x, but the shapes are {} and x {}", weight.shape(), x.shape());
+        "[linear] weight must be [out, in] with in the last extent of x, but the shapes are {} and x {}",
+        weight.shape(), x.shape());
   Sizes s;
   s.m = x.rows(), s.k = x.cols(), s.n = weight.dim(0);
   Shape y_shape = x.shape();

@@ -12,7 +12,8 @@ struct MatmulOptions {
   Activation activation = Activation::none;
 };
 
-/// a [.., M, K] ([.., K, M] if transpose_a), b [K, N] or with a's leading axes ([.., N, K] if transpose_b), bias [N] or undefined
+/// a [.., M, K] ([.., K, M] if transpose_a), b [K, N] or with a's leading axes ([.., N, K] if transpose_b), bias [N] or
+/// undefined
 /// -> [.., M, N]. All of one dtype; sums are taken in f32 (f64 for f64).
 Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& bias = {}, const MatmulOptions& options = {});
 

@@ -34,15 +34,18 @@ std::function<void()> plain_matmul(DType dtype, int64_t batch, int64_t m, int64_
   const auto add = [&](int64_t rows, int64_t cols, int64_t inner, bool turned) {
     using dnnl::memory;
     const auto type = onednn::type_of(dtype);
-    const memory::desc a = batch > 1 ? memory::desc({batch, rows, inner}, type, turned ? memory::format_tag::acb : memory::format_tag::abc)
-                                     : memory::desc({rows, inner}, type, turned ? memory::format_tag::ba : memory::format_tag::ab);
-    const memory::desc b = batch > 1 ? memory::desc({batch, inner, cols}, type, memory::format_tag::abc)
-                                     : memory::desc({inner, cols}, type, turned ? memory::format_tag::ab : memory::format_tag::any);
+    const memory::desc a =
+        batch > 1 ? memory::desc({batch, rows, inner}, type, turned ? memory::format_tag::acb : memory::format_tag::abc)
+                  : memory::desc({rows, inner}, type, turned ? memory::format_tag::ba : memory::format_tag::ab);
+    const memory::desc b =
+        batch > 1 ? memory::desc({batch, inner, cols}, type, memory::format_tag::abc)
+                  : memory::desc({inner, cols}, type, turned ? memory::format_tag::ab : memory::format_tag::any);
     const memory::desc y = batch > 1 ? memory::desc({batch, rows, cols}, type, memory::format_tag::abc)
                                      : memory::desc({rows, cols}, type, memory::format_tag::ab);
     const dnnl::matmul::primitive_desc pd({a, b, y}, onednn::engine());
     Call call{dnnl::matmul(pd), {}};
-    for (const auto& [argument, desc] : {std::pair{DNNL_ARG_SRC, a}, std::pair{DNNL_ARG_WEIGHTS, pd.weights_desc()}, std::pair{DNNL_ARG_DST, y}}) {
+    for (const auto& [argument, desc] :
+         {std::pair{DNNL_ARG_SRC, a}, std::pair{DNNL_ARG_WEIGHTS, pd.weights_desc()}, std::pair{DNNL_ARG_DST, y}}) {
       const memory memory(desc, onednn::engine());
       std::memset(memory.get_data_handle(), 0, desc.get_size());
       call.arguments.emplace(argument, memory);
@@ -62,13 +65,17 @@ std::function<void()> plain_matmul(DType dtype, int64_t batch, int64_t m, int64_
 
 Op matmul_cases() {
   Op room{"matmul"};
-  const auto add = [&](const Shape& a, const Shape& b, bool transpose_a, bool transpose_b, bool bias, double f32 = 1e-5) {
+  const auto add = [&](const Shape& a, const Shape& b, bool transpose_a, bool transpose_b, bool bias,
+                       double f32 = 1e-5) {
     std::vector<Input> inputs{activation(a), activation(b)};
     if (bias) inputs.push_back(activation({b[transpose_b ? -2 : -1]}));
-    const std::string name = fmt::format("{}{} {}{}{}", a, transpose_a ? "'" : "", b, transpose_b ? "'" : "", bias ? " bias" : "");
-    room.cases.push_back({name, inputs, [=](const Tensors& x) {
+    const std::string name =
+        fmt::format("{}{} {}{}{}", a, transpose_a ? "'" : "", b, transpose_b ? "'" : "", bias ? " bias" : "");
+    room.cases.push_back({name, inputs,
+                          [=](const Tensors& x) {
                             return matmul(x[0], x[1], bias ? x[2] : Tensor(), {transpose_a, transpose_b});
-                          }, f32});
+                          },
+                          f32});
   };
   for (bool ta : {false, true}) {
     for (bool tb : {false, true}) {
@@ -100,23 +107,47 @@ Op matmul_cases() {
   }
   const Run run = [](const Tensors& x) { return matmul(x[0], x[1]); };
   const Run turned = [](const Tensors& x) { return matmul(x[0], x[1], {}, {false, true}); };
-  room.benches.push_back({"scores [192, 32, 64] [192, 32, 64]'", {activation({192, 32, 64}), activation({192, 32, 64})}, turned, 0, 2.0 * 192 * 32 * 32 * 64, false,
+  room.benches.push_back({"scores [192, 32, 64] [192, 32, 64]'",
+                          {activation({192, 32, 64}), activation({192, 32, 64})},
+                          turned,
+                          0,
+                          2.0 * 192 * 32 * 32 * 64,
+                          false,
                           [](DType t) { return plain_matmul(t, 192, 32, 32, 64, false); }});
-  room.benches.push_back({"values [192, 32, 32] [192, 32, 64]", {activation({192, 32, 32}), activation({192, 32, 64})}, run, 0, 2.0 * 192 * 32 * 32 * 64, false,
+  room.benches.push_back({"values [192, 32, 32] [192, 32, 64]",
+                          {activation({192, 32, 32}), activation({192, 32, 64})},
+                          run,
+                          0,
+                          2.0 * 192 * 32 * 32 * 64,
+                          false,
                           [](DType t) { return plain_matmul(t, 192, 32, 64, 32, false); }});
-  room.benches.push_back({"1024^3", {activation({1024, 1024}), activation({1024, 1024})}, run, 0, 2.0 * 1024 * 1024 * 1024, false,
+  room.benches.push_back({"1024^3",
+                          {activation({1024, 1024}), activation({1024, 1024})},
+                          run,
+                          0,
+                          2.0 * 1024 * 1024 * 1024,
+                          false,
                           [](DType t) { return plain_matmul(t, 1, 1024, 1024, 1024, false); }});
 
-  const auto misuse = [&](const std::string& name, const Shape& a, const Shape& b, const Tensor& bias, MatmulOptions options, const std::string& message) {
+  const auto misuse = [&](const std::string& name, const Shape& a, const Shape& b, const Tensor& bias,
+                          MatmulOptions options, const std::string& message) {
     room.misuses.push_back({name, [=] { matmul(Tensor::zeros(a), Tensor::zeros(b), bias, options); }, message});
   };
   misuse("one axis", {3}, {3, 4}, {}, {}, "[matmul] a and b must have at least 2 axes but have shapes [3] and [3, 4]");
-  misuse("inner", {2, 3}, {4, 3}, {}, {true, false}, "[matmul] the inner extents must be equal but are 2 and 4 (shapes [2, 3] transposed and [4, 3])");
-  misuse("leading", {5, 2, 3}, {4, 3, 6}, {}, {}, "[matmul] b must have 2 axes or a's leading axes but the shapes are [5, 2, 3] and [4, 3, 6]");
+  misuse("inner", {2, 3}, {4, 3}, {}, {true, false},
+         "[matmul] the inner extents must be equal but are 2 and 4 (shapes [2, 3] transposed and [4, 3])");
+  misuse("leading", {5, 2, 3}, {4, 3, 6}, {}, {},
+         "[matmul] b must have 2 axes or a's leading axes but the shapes are [5, 2, 3] and [4, 3, 6]");
   misuse("bias", {2, 3}, {3, 6}, Tensor::zeros({3}), {}, "[matmul] bias must have shape [6] but has [3]");
-  room.misuses.push_back({"integers", [] { matmul(Tensor::zeros({2, 2}, DType::i64), Tensor::zeros({2, 2}, DType::i64)); },
+  room.misuses.push_back({"integers",
+                          [] {
+                            matmul(Tensor::zeros({2, 2}, DType::i64), Tensor::zeros({2, 2}, DType::i64));
+                          },
                           "[matmul] the dtype must be f32, bf16 or f64 but is i64"});
-  room.misuses.push_back({"two dtypes", [] { matmul(Tensor::zeros({2, 2}), Tensor::zeros({2, 2}, DType::bf16)); },
+  room.misuses.push_back({"two dtypes",
+                          [] {
+                            matmul(Tensor::zeros({2, 2}), Tensor::zeros({2, 2}, DType::bf16));
+                          },
                           "[matmul] the dtypes must be equal but are f32 and bf16"});
   return room;
 }
@@ -126,13 +157,15 @@ Op linear_cases() {
   const Run plain = [](const Tensors& x) { return linear(x[0], x[1]); };
   const Run with_bias = [](const Tensors& x) { return linear(x[0], x[1], x[2]); };
   for (const Shape& shape : {Shape{1}, Shape{5, 31}, Shape{2, 3, 33}, Shape{128, 129}, Shape{0, 7}}) {
-    room.cases.push_back({fmt::format("{}", shape), {activation(shape), activation({9, shape[-1]}), activation({9})}, with_bias});
+    room.cases.push_back(
+        {fmt::format("{}", shape), {activation(shape), activation({9, shape[-1]}), activation({9})}, with_bias});
   }
   room.cases.push_back({"no bias", {activation({4, 33}), activation({32, 33})}, plain});
   Input frozen = activation({32, 33});
   frozen.gradient = false;
   room.cases.push_back({"frozen weight", {activation({40, 33}), frozen, activation({32})}, with_bias});
-  room.cases.push_back({"frozen weight, gelu", {activation({40, 33}, -0.5, 0.5), frozen, activation({32})},
+  room.cases.push_back({"frozen weight, gelu",
+                        {activation({40, 33}, -0.5, 0.5), frozen, activation({32})},
                         [](const Tensors& x) { return linear(x[0], x[1], x[2], Activation::gelu); }});
   Input data = activation({40, 33});
   data.gradient = false;
@@ -145,21 +178,33 @@ Op linear_cases() {
                           return linear(x[0], w);
                         }});
   for (Activation a : activations) {
-    room.cases.push_back({name_of_activation(a), {activation({17, 40}, -0.5, 0.5), activation({33, 40}, -0.5, 0.5), activation({33})},
+    room.cases.push_back({name_of_activation(a),
+                          {activation({17, 40}, -0.5, 0.5), activation({33, 40}, -0.5, 0.5), activation({33})},
                           [a](const Tensors& x) { return linear(x[0], x[1], x[2], a); }});
   }
   const std::tuple<const char*, int64_t, int64_t, int64_t> sizes[] = {
-      {"mT5 32 x 32 tokens, 512 -> 384", 1024, 384, 512}, {"mT5 32 x 32 tokens, 512 -> 1024", 1024, 1024, 512}, {"mT5 32 x 32 tokens, 1024 -> 512", 1024, 512, 1024},
-      {"mT5 1 x 32 tokens, 512 -> 1024", 32, 1024, 512},  {"classifier 32, 2048 -> 191", 32, 191, 2048},         {"1 row, 512 -> 512", 1, 512, 512}};
+      {"mT5 32 x 32 tokens, 512 -> 384", 1024, 384, 512},   {"mT5 32 x 32 tokens, 512 -> 1024", 1024, 1024, 512},
+      {"mT5 32 x 32 tokens, 1024 -> 512", 1024, 512, 1024}, {"mT5 1 x 32 tokens, 512 -> 1024", 32, 1024, 512},
+      {"classifier 32, 2048 -> 191", 32, 191, 2048},        {"1 row, 512 -> 512", 1, 512, 512}};
   for (const auto& [name, m, n, k] : sizes) {
     const std::vector<Input> inputs{activation({m, k}), activation({n, k})};
     const double flops = 2.0 * m * n * k;
-    room.benches.push_back({name, inputs, plain, 0, flops, false, [=](DType t) { return plain_matmul(t, 1, m, n, k, false); }});
-    room.benches.push_back({fmt::format("{}, backward", name), inputs, plain, 0, 3 * flops, true, [=](DType t) { return plain_matmul(t, 1, m, n, k, true); }});
+    room.benches.push_back(
+        {name, inputs, plain, 0, flops, false, [=](DType t) { return plain_matmul(t, 1, m, n, k, false); }});
+    room.benches.push_back({fmt::format("{}, backward", name), inputs, plain, 0, 3 * flops, true,
+                            [=](DType t) { return plain_matmul(t, 1, m, n, k, true); }});
   }
-  room.misuses.push_back({"in", [] { linear(Tensor::zeros({2, 3}), Tensor::zeros({4, 2})); },
-                          "[linear] weight must be [out, in] with in the last extent of x, but the shapes are [4, 2] and x [2, 3]"});
-  room.misuses.push_back({"bias", [] { linear(Tensor::zeros({2, 3}), Tensor::zeros({4, 3}), Tensor::zeros({3})); }, "[linear] bias must have shape [4] but has [3]"});
+  room.misuses.push_back(
+      {"in",
+       [] {
+         linear(Tensor::zeros({2, 3}), Tensor::zeros({4, 2}));
+       },
+       "[linear] weight must be [out, in] with in the last extent of x, but the shapes are [4, 2] and x [2, 3]"});
+  room.misuses.push_back({"bias",
+                          [] {
+                            linear(Tensor::zeros({2, 3}), Tensor::zeros({4, 3}), Tensor::zeros({3}));
+                          },
+                          "[linear] bias must have shape [4] but has [3]"});
   return room;
 }
 

@@ -5,9 +5,9 @@
 
 namespace weft {
 
-/// x [N, H, W, C] -> [N, OH, OW, C], OH = (H + 2 padding - kernel) / stride + 1: the largest value of each kernel x kernel window; the first
-/// in reading order where several are equal. The border counts as minus infinity; a NaN in a window gives NaN. kernel <= 15,
-/// padding <= kernel / 2.
+/// x [N, H, W, C] -> [N, OH, OW, C], OH = (H + 2 padding - kernel) / stride + 1: the largest value of each kernel x
+/// kernel window; the first in reading order where several are equal. The border counts as minus infinity; a NaN in a
+/// window gives NaN. kernel <= 15, padding <= kernel / 2.
 Tensor max_pool2d(const Tensor& x, int kernel, int stride, int padding = 0);
 
 /// x [N, H, W, C] -> [N, C]: the mean over H and W.

@@ -1,48 +1,26 @@
-// A vector holds one pixel's 16 neighbouring channels, that is 16 / group whole groups. The product of a group's matrix with its channels is
-// `group` multiplications: in step c a shuffle gives every lane channel c of its own group, and lane o of the weights w[o, c].
-// Threads take (image, 16 channels, some rows); the unit's pixels are first copied to a padded f32 buffer in the nearest caches, so that
-// the inner loops know neither borders nor dtypes.
+// A vector holds one pixel's 16 neighbouring channels, that is 16 / group whole groups. The product of a group's matrix
+// with its channels is `group` multiplications: in step c a shuffle gives every lane channel c of its own group, and
+// lane o of the weights w[o, c]. Threads take (image, 16 channels, some rows); the unit's pixels are first copied to a
+// padded f32 buffer in the nearest caches, so that the inner loops know neither borders nor dtypes.
 #include "kernels/device/grouped_conv.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <map>
 #include <mutex>
 #include <vector>
 
 #include "kernels/device/parallel.h"
-#include "tensor/dtype.h"
+#include "kernels/device/pixel_vector.h"
 
 namespace weft {
 
 namespace {
 
-constexpr int lanes = 16, tile = 8, taps = 3;
+constexpr int tile = 8, taps = 3;
 constexpr int64_t buffer_floats = 1 << 15;  // 128 KiB
 
-typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(alignof(float)), may_alias));
 typedef int32_t Indices __attribute__((vector_size(lanes * sizeof(int32_t))));
-
-typedef uint32_t Words __attribute__((vector_size(lanes * sizeof(uint32_t))));
-typedef uint16_t Halves __attribute__((vector_size(lanes * sizeof(uint16_t))));
-
-Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-
-// A pixel's 16 channels as f32 and back. Written with vectors, since gcc would vectorise such loops across pixels.
-Vector load_pixel(const float* from) { return load(from); }
-Vector load_pixel(const bf16* from) {
-  Halves halves;
-  std::memcpy(&halves, from, sizeof(halves));
-  return std::bit_cast<Vector>(__builtin_convertvector(halves, Words) << 16);
-}
-void store_pixel(float* to, Vector v) { *reinterpret_cast<Vector*>(to) = v; }
-void store_pixel(bf16* to, Vector v) {
-  const Words u = std::bit_cast<Words>(v), rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  const Words bits = (u & 0x7fffffffu) > 0x7f800000u ? (u >> 16) | 0x40u : rounded;
-  const Halves halves = __builtin_convertvector(bits, Halves);
-  std::memcpy(static_cast<void*>(to), &halves, sizeof(halves));
-}
 
 // Keeps gcc from loading a value anew at each of its uses: with one load a cycle that halves the speed.
 Vector in_register(Vector v) {
@@ -62,11 +40,11 @@ struct Masks {
   }
 };
 
-// Rows [first, first + rows) of one image's 16 channels from `block` on, as f32 with a zero border around: to [rows, cols, 16], where
-// row and column 0 are the border's.
+// Rows [first, first + rows) of one image's 16 channels from `block` on, as f32 with a zero border around: to [rows,
+// cols, 16], where row and column 0 are the border's.
 template <class T>
-void padded_rows(const T* image, int64_t h, int64_t w, int64_t c, int64_t block, int64_t first, int64_t rows, int64_t cols, int row_border,
-                 int border, float* to) {
+void padded_rows(const T* image, int64_t h, int64_t w, int64_t c, int64_t block, int64_t first, int64_t rows,
+                 int64_t cols, int row_border, int border, float* to) {
   const int64_t here = std::min<int64_t>(lanes, c - block);
   for (int64_t r = 0; r < rows; ++r) {
     float* row = to + r * cols * lanes;
@@ -91,8 +69,8 @@ void padded_rows(const T* image, int64_t h, int64_t w, int64_t c, int64_t block,
   }
 }
 
-// Weights [C, group, 3, 3] as [block, p, c, q, lane]; `flipped` for the gradient of x, which is a convolution with the taps reversed and
-// inputs and outputs exchanged.
+// Weights [C, group, 3, 3] as [block, p, c, q, lane]; `flipped` for the gradient of x, which is a convolution with the
+// taps reversed and inputs and outputs exchanged.
 template <class T> std::vector<float> arranged(const T* w, int64_t channels, int group, bool flipped) {
   const int64_t blocks = (channels + lanes - 1) / lanes, per_block = taps * group * taps * lanes;
   std::vector<float> result(blocks * per_block);
@@ -103,7 +81,8 @@ template <class T> std::vector<float> arranged(const T* w, int64_t channels, int
       const int64_t step = flipped ? o % group : c;
       for (int k = 0; k < taps * taps; ++k) {
         const int at = flipped ? taps * taps - 1 - k : k, p = at / taps, q = at % taps;
-        result[lane_channel / lanes * per_block + ((p * group + step) * taps + q) * lanes + lane_channel % lanes] = static_cast<float>(from[k]);
+        result[lane_channel / lanes * per_block + ((p * group + step) * taps + q) * lanes + lane_channel % lanes] =
+            static_cast<float>(from[k]);
       }
     }
   }
@@ -112,7 +91,8 @@ template <class T> std::vector<float> arranged(const T* w, int64_t channels, int
 
 // `tile` neighbouring pixels of one row from the three rows of `in` under them.
 template <int stride>
-void convolve_tile(const float* in, int64_t row_step, const float* w, int group, const Masks& masks, Vector start, Vector* out) {
+void convolve_tile(const float* in, int64_t row_step, const float* w, int group, const Masks& masks, Vector start,
+                   Vector* out) {
   Vector sum[tile];
   for (int t = 0; t < tile; ++t) sum[t] = start;
   for (int p = 0; p < taps; ++p) {
@@ -121,7 +101,8 @@ void convolve_tile(const float* in, int64_t row_step, const float* w, int group,
     for (int c = 0; c < group; ++c) {
       const Indices mask = masks.channel[c];
       const float* wc = weights + c * taps * lanes;
-      const Vector w0 = in_register(load(wc)), w1 = in_register(load(wc + lanes)), w2 = in_register(load(wc + 2 * lanes));
+      const Vector w0 = in_register(load(wc)), w1 = in_register(load(wc + lanes)),
+                   w2 = in_register(load(wc + 2 * lanes));
 #pragma GCC unroll 32
       for (int j = 0; j < (tile - 1) * stride + taps; ++j) {
         const Vector v = __builtin_shuffle(load(pixels + j * lanes), mask);
@@ -134,43 +115,51 @@ void convolve_tile(const float* in, int64_t row_step, const float* w, int group,
   for (int t = 0; t < tile; ++t) out[t] = sum[t];
 }
 
-// How many rows of the result a unit takes, so that its buffer stays small; even, so that the rows' parity is the unit's own.
-int64_t rows_of_unit(int64_t rows, int64_t floats_per_row) { return std::clamp<int64_t>(buffer_floats / floats_per_row / 2 * 2, 2, std::max<int64_t>(rows, 2)); }
+// How many rows of the result a unit takes, so that its buffer stays small; even, so that the rows' parity is the
+// unit's own.
+int64_t rows_of_unit(int64_t rows, int64_t floats_per_row) {
+  return std::clamp<int64_t>(buffer_floats / floats_per_row / 2 * 2, 2, std::max<int64_t>(rows, 2));
+}
 
 // in [N, H, W, C] -> out [N, OH, OW, C] with the weights of arranged().
 template <int stride, class T>
 void convolve(const T* in, const std::vector<float>& w, const T* bias, T* out, const GroupedConvSizes& s) {
   const int64_t c = s.c, oh = s.oh, ow = s.ow;
   const int group = s.group;
-  const int64_t blocks = (c + lanes - 1) / lanes, tiles = (ow + tile - 1) / tile, cols = (tiles * tile - 1) * stride + taps;
-  const int64_t rows = rows_of_unit(oh, cols * lanes * stride), chunks = (oh + rows - 1) / rows, per_block = taps * group * taps * lanes;
+  const int64_t blocks = (c + lanes - 1) / lanes, tiles = (ow + tile - 1) / tile,
+                cols = (tiles * tile - 1) * stride + taps;
+  const int64_t rows = rows_of_unit(oh, cols * lanes * stride), chunks = (oh + rows - 1) / rows,
+                per_block = taps * group * taps * lanes;
   const Masks masks(group);
-  parallel_for(s.n * blocks * chunks, std::max<int64_t>(1, elements_grain / (rows * ow * group * taps * taps)), [&](int64_t begin, int64_t end) {
-    std::vector<float> buffer(((rows - 1) * stride + taps) * cols * lanes);
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t chunk = unit % chunks, block = unit / chunks % blocks, image = unit / chunks / blocks;
-      const int64_t first = chunk * rows, last = std::min(oh, first + rows), here = std::min<int64_t>(lanes, c - block * lanes);
-      padded_rows(in + image * s.h * s.w * c, s.h, s.w, c, block * lanes, first * stride, (last - first - 1) * stride + taps, cols, 1, 1, buffer.data());
-      Vector start = {};
-      for (int64_t l = 0; bias && l < here; ++l) start[l] = static_cast<float>(bias[block * lanes + l]);
-      for (int64_t y = first; y < last; ++y) {
-        for (int64_t t = 0; t < tiles; ++t) {
-          Vector result[tile];
-          convolve_tile<stride>(buffer.data() + ((y - first) * stride * cols + t * tile * stride) * lanes, cols * lanes,
-                                        w.data() + block * per_block, group, masks, start, result);
-          T* to = out + ((image * oh + y) * ow + t * tile) * c + block * lanes;
-          const int64_t pixels = std::min<int64_t>(tile, ow - t * tile);
-          for (int64_t i = 0; i < pixels; ++i) {
-            if (here == lanes) {
-              store_pixel(to + i * c, result[i]);
-            } else {
-              for (int64_t l = 0; l < here; ++l) to[i * c + l] = T(result[i][l]);
-            }
-          }
-        }
-      }
-    }
-  });
+  parallel_for(s.n * blocks * chunks, std::max<int64_t>(1, elements_grain / (rows * ow * group * taps * taps)),
+               [&](int64_t begin, int64_t end) {
+                 std::vector<float> buffer(((rows - 1) * stride + taps) * cols * lanes);
+                 for (int64_t unit = begin; unit < end; ++unit) {
+                   const int64_t chunk = unit % chunks, block = unit / chunks % blocks, image = unit / chunks / blocks;
+                   const int64_t first = chunk * rows, last = std::min(oh, first + rows),
+                                 here = std::min<int64_t>(lanes, c - block * lanes);
+                   padded_rows(in + image * s.h * s.w * c, s.h, s.w, c, block * lanes, first * stride,
+                               (last - first - 1) * stride + taps, cols, 1, 1, buffer.data());
+                   Vector start = {};
+                   for (int64_t l = 0; bias && l < here; ++l) start[l] = static_cast<float>(bias[block * lanes + l]);
+                   for (int64_t y = first; y < last; ++y) {
+                     for (int64_t t = 0; t < tiles; ++t) {
+                       Vector result[tile];
+                       convolve_tile<stride>(buffer.data() + ((y - first) * stride * cols + t * tile * stride) * lanes,
+                                             cols * lanes, w.data() + block * per_block, group, masks, start, result);
+                       T* to = out + ((image * oh + y) * ow + t * tile) * c + block * lanes;
+                       const int64_t pixels = std::min<int64_t>(tile, ow - t * tile);
+                       for (int64_t i = 0; i < pixels; ++i) {
+                         if (here == lanes) {
+                           store_pixel(to + i * c, result[i]);
+                         } else {
+                           for (int64_t l = 0; l < here; ++l) to[i * c + l] = T(result[i][l]);
+                         }
+                       }
+                     }
+                   }
+                 }
+               });
 }
 
 // Adds the products of one row of x and one of dy to sums [group, 3, 16]. dy has two zero pixels before and after.
@@ -182,7 +171,8 @@ void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& mas
   }
   if constexpr (stride == 1) {
     for (int64_t j = 0; j < ow + 2; ++j) {
-      const Vector pixel = load(x + j * lanes), d0 = load(dy + (j + 2) * lanes), d1 = load(dy + (j + 1) * lanes), d2 = load(dy + j * lanes);
+      const Vector pixel = load(x + j * lanes), d0 = load(dy + (j + 2) * lanes), d1 = load(dy + (j + 1) * lanes),
+                   d2 = load(dy + j * lanes);
 #pragma GCC unroll 8
       for (int c = 0; c < group; ++c) {
         const Vector v = __builtin_shuffle(pixel, masks.channel[c]);
@@ -193,7 +183,8 @@ void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& mas
     }
   } else {
     for (int64_t t = 0; t < ow + 1; ++t) {
-      const Vector even = load(x + 2 * t * lanes), odd = load(x + (2 * t + 1) * lanes), d0 = load(dy + (t + 2) * lanes), d2 = load(dy + (t + 1) * lanes);
+      const Vector even = load(x + 2 * t * lanes), odd = load(x + (2 * t + 1) * lanes), d0 = load(dy + (t + 2) * lanes),
+                   d2 = load(dy + (t + 1) * lanes);
 #pragma GCC unroll 8
       for (int c = 0; c < group; ++c) {
         const Vector v = __builtin_shuffle(even, masks.channel[c]);
@@ -216,28 +207,33 @@ template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, co
   const Masks masks(group);
   std::mutex mutex;
   std::map<int64_t, std::vector<float>> parts;  // each thread's sums, by its first unit: added in that order
-  parallel_for(units, std::max<int64_t>(1, elements_grain / (rows * s.ow * group * taps * taps)), [&](int64_t begin, int64_t end) {
-    std::vector<float> sums(blocks * per_block), pixels(((rows - 1) * stride + taps) * cols * lanes), gradients(rows * dy_cols * lanes);
-    for (int64_t unit = begin; unit < end; ++unit) {
-      const int64_t chunk = unit % chunks, image = unit / chunks % s.n, block = unit / chunks / s.n;
-      const int64_t first = chunk * rows, last = std::min(s.oh, first + rows);
-      padded_rows(x + image * s.h * s.w * s.c, s.h, s.w, s.c, block * lanes, first * stride, (last - first - 1) * stride + taps, cols, 1, 1, pixels.data());
-      padded_rows(dy + image * s.oh * s.ow * s.c, s.oh, s.ow, s.c, block * lanes, first, last - first, dy_cols, 0, 2, gradients.data());
-      for (int p = 0; p < taps; ++p) {
-        float* to = sums.data() + block * per_block + p * group * taps * lanes;
-        for (int64_t y = 0; y < last - first; ++y) {
-          const float *xr = pixels.data() + (y * stride + p) * cols * lanes, *gr = gradients.data() + y * dy_cols * lanes;
-          if (group == 4) {
-            correlate_row<stride, 4>(xr, gr, s.ow, masks, to);
-          } else {
-            correlate_row<stride, 8>(xr, gr, s.ow, masks, to);
-          }
-        }
-      }
-    }
-    const std::lock_guard lock(mutex);
-    parts[begin] = std::move(sums);
-  });
+  parallel_for(units, std::max<int64_t>(1, elements_grain / (rows * s.ow * group * taps * taps)),
+               [&](int64_t begin, int64_t end) {
+                 std::vector<float> sums(blocks * per_block), pixels(((rows - 1) * stride + taps) * cols * lanes),
+                     gradients(rows * dy_cols * lanes);
+                 for (int64_t unit = begin; unit < end; ++unit) {
+                   const int64_t chunk = unit % chunks, image = unit / chunks % s.n, block = unit / chunks / s.n;
+                   const int64_t first = chunk * rows, last = std::min(s.oh, first + rows);
+                   padded_rows(x + image * s.h * s.w * s.c, s.h, s.w, s.c, block * lanes, first * stride,
+                               (last - first - 1) * stride + taps, cols, 1, 1, pixels.data());
+                   padded_rows(dy + image * s.oh * s.ow * s.c, s.oh, s.ow, s.c, block * lanes, first, last - first,
+                               dy_cols, 0, 2, gradients.data());
+                   for (int p = 0; p < taps; ++p) {
+                     float* to = sums.data() + block * per_block + p * group * taps * lanes;
+                     for (int64_t y = 0; y < last - first; ++y) {
+                       const float *xr = pixels.data() + (y * stride + p) * cols * lanes,
+                                   *gr = gradients.data() + y * dy_cols * lanes;
+                       if (group == 4) {
+                         correlate_row<stride, 4>(xr, gr, s.ow, masks, to);
+                       } else {
+                         correlate_row<stride, 8>(xr, gr, s.ow, masks, to);
+                       }
+                     }
+                   }
+                 }
+                 const std::lock_guard lock(mutex);
+                 parts[begin] = std::move(sums);
+               });
   std::vector<float> total(blocks * per_block);
   for (const auto& [begin, part] : parts) {
     for (size_t i = 0; i < total.size(); ++i) total[i] += part[i];
@@ -246,7 +242,8 @@ template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, co
     for (int c = 0; c < group; ++c) {
       for (int k = 0; k < taps * taps; ++k) {
         const int p = k / taps, q = k % taps;
-        dw[(o * group + c) * taps * taps + k] = T(total[o / lanes * per_block + ((p * group + c) * taps + q) * lanes + o % lanes]);
+        dw[(o * group + c) * taps * taps + k] =
+            T(total[o / lanes * per_block + ((p * group + c) * taps + q) * lanes + o % lanes]);
       }
     }
   }
@@ -254,7 +251,8 @@ template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, co
 
 }  // namespace
 
-template <class T> void grouped_conv_forward(const T* x, const T* weight, const T* bias, T* y, const GroupedConvSizes& s) {
+template <class T>
+void grouped_conv_forward(const T* x, const T* weight, const T* bias, T* y, const GroupedConvSizes& s) {
   const std::vector<float> w = arranged(weight, s.c, s.group, false);
   if (s.stride == 1) {
     convolve<1>(x, w, bias, y, s);

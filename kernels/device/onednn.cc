@@ -143,7 +143,9 @@ Key& Key::operator<<(int64_t word) {
   return *this;
 }
 
-bool Key::operator==(const Key& other) const { return count_ == other.count_ && std::equal(words_, words_ + count_, other.words_); }
+bool Key::operator==(const Key& other) const {
+  return count_ == other.count_ && std::equal(words_, words_ + count_, other.words_);
+}
 
 size_t Key::hash() const {
   uint64_t h = 0x9E3779B97F4A7C15u;
@@ -186,10 +188,12 @@ PlanPointer plan(const Key& key, const std::function<Plan()>& make) {
 }
 
 void run(const Plan& plan, std::initializer_list<const void*> data) {
-  check(data.size() == plan.arguments.size(), "[onednn] the primitive takes {} arguments but {} were given", plan.arguments.size(), data.size());
+  check(data.size() == plan.arguments.size(), "[onednn] the primitive takes {} arguments but {} were given",
+        plan.arguments.size(), data.size());
   std::unordered_map<int, dnnl::memory> arguments;
   const void* const* pointer = data.begin();
-  for (const auto& [name, desc] : plan.arguments) arguments.emplace(name, dnnl::memory(desc, engine(), const_cast<void*>(*pointer++)));
+  for (const auto& [name, desc] : plan.arguments)
+    arguments.emplace(name, dnnl::memory(desc, engine(), const_cast<void*>(*pointer++)));
   Tensor scratchpad;
   if (const size_t bytes = plan.scratchpad.get_size(); bytes > 0) {
     scratchpad = Tensor::empty({static_cast<int64_t>(bytes)}, DType::u8);
@@ -201,7 +205,11 @@ void run(const Plan& plan, std::initializer_list<const void*> data) {
 void reorder(const Layout& from_layout, const void* from, const Layout& to_layout, void* to) {
   const PlanPointer p = plan({-1, from_layout.id, to_layout.id}, [&] {
     const dnnl::reorder::primitive_desc pd(engine(), from_layout.desc, engine(), to_layout.desc, attributes());
-    return Plan{dnnl::reorder(pd), {{DNNL_ARG_FROM, from_layout.desc}, {DNNL_ARG_TO, to_layout.desc}}, pd.scratchpad_desc(), {}, {}};
+    return Plan{dnnl::reorder(pd),
+                {{DNNL_ARG_FROM, from_layout.desc}, {DNNL_ARG_TO, to_layout.desc}},
+                pd.scratchpad_desc(),
+                {},
+                {}};
   });
   run(*p, {from, to});
 }

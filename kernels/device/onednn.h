@@ -1,4 +1,5 @@
-// The door to oneDNN 2.6, which matmul, conv2d and pooling share: primitives and packed weights that are made once and found again.
+// The door to oneDNN 2.6, which matmul, conv2d and pooling share: primitives and packed weights that are made once and
+// found again.
 #pragma once
 
 #include <functional>
@@ -18,7 +19,8 @@ const dnnl::engine& engine();
 /// f32 or bf16 as oneDNN names it.
 dnnl::memory::data_type type_of(DType dtype);
 
-/// What tells one primitive from another: its kind, dtypes, sizes and options as numbers. The thread count is added to every key.
+/// What tells one primitive from another: its kind, dtypes, sizes and options as numbers. The thread count is added to
+/// every key.
 class Key {
  public:
   Key(std::initializer_list<int64_t> words);
@@ -39,7 +41,8 @@ struct Layout {
 };
 Layout layout_of(const dnnl::memory::desc& desc);
 
-/// A primitive, the layouts of its arguments in the order in which run() takes their data, and the two layouts of its weights.
+/// A primitive, the layouts of its arguments in the order in which run() takes their data, and the two layouts of its
+/// weights.
 struct Plan {
   dnnl::primitive primitive;
   std::vector<std::pair<int, dnnl::memory::desc>> arguments;  // DNNL_ARG_... and layout
@@ -55,14 +58,16 @@ dnnl::primitive_attr attributes();
 /// The plan of that key, made on first use. At most 1024 are kept, the least recently used goes first. Thread-safe.
 PlanPointer plan(const Key& key, const std::function<Plan()>& make);
 
-/// Runs the primitive; `data` in the order of plan.arguments. The scratchpad comes from the tensors' allocator and goes back to it.
+/// Runs the primitive; `data` in the order of plan.arguments. The scratchpad comes from the tensors' allocator and goes
+/// back to it.
 void run(const Plan& plan, std::initializer_list<const void*> data);
 
 /// The elements of `from` rearranged.
 void reorder(const Layout& from_layout, const void* from, const Layout& to_layout, void* to);
 
-/// `w` (in plan.given) in the layout plan.wanted: w itself if the layouts are one. With `keep`, for weights that do not change from
-/// call to call, the packed copy is kept until w's storage is modified or freed; 2 GiB are kept at most. Thread-safe.
+/// `w` (in plan.given) in the layout plan.wanted: w itself if the layouts are one. With `keep`, for weights that do not
+/// change from call to call, the packed copy is kept until w's storage is modified or freed; 2 GiB are kept at most.
+/// Thread-safe.
 Tensor packed(const Tensor& w, const Plan& plan, bool keep);
 
 /// Bytes of packed weights kept now.

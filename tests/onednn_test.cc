@@ -1,0 +1,102 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <thread>
+
+#include "kernels/conv2d.h"
+#include "kernels/device/onednn.h"
+#include "kernels/matmul.h"
+#include "kernels/pool.h"
+#include "tensor/autograd.h"
+
+using namespace weft;
+
+TEST_CASE("a packed weight is kept until its storage changes or goes") {
+  const int64_t before = onednn::packed_bytes();
+  const Tensor x = Tensor::full({8, 64}, 1);
+  {
+    const Tensor w = Tensor::full({128, 64}, 0.5);
+    CHECK(linear(x, w).to_doubles()[0] == 32);
+    const int64_t kept = onednn::packed_bytes() - before;
+    CHECK(kept >= w.nbytes());
+    CHECK(kept <= 2 * w.nbytes());
+    linear(x, w);
+    CHECK(onednn::packed_bytes() - before == kept);
+    w.fill(0.25);
+    CHECK(linear(x, w).to_doubles()[0] == 16);
+    CHECK(onednn::packed_bytes() - before == kept);
+  }
+  CHECK(onednn::packed_bytes() == before);
+}
+
+TEST_CASE("a weight under training is not kept") {
+  const int64_t before = onednn::packed_bytes();
+  const Tensor x = Tensor::full({8, 64}, 1);
+  Tensor w = Tensor::full({128, 64}, 0.5), k = Tensor::full({32, 32, 3, 3}, 1);
+  w.set_requires_grad();
+  k.set_requires_grad();
+  backward(linear(x, w), Tensor::full({8, 128}, 1));
+  conv2d(Tensor::full({1, 4, 4, 32}, 1), k);
+  CHECK(onednn::packed_bytes() == before);
+}
+
+TEST_CASE("views of one storage are packed apart") {
+  const NoGrad no_grad;
+  Tensor both = Tensor::full({128, 64}, 1);
+  both.leading(64, 128).fill(2);
+  const Tensor x = Tensor::full({8, 64}, 1);
+  CHECK(linear(x, both.leading(0, 64)).to_doubles()[0] == 64);
+  CHECK(linear(x, both.leading(64, 128)).to_doubles()[0] == 128);
+}
+
+TEST_CASE("NaN stays NaN") {
+  for (DType dtype : {DType::f32, DType::bf16, DType::f64}) {
+    const double nan = std::nan("");
+    for (Activation a :
+         {Activation::none, Activation::relu, Activation::gelu, Activation::gelu_tanh, Activation::silu}) {
+      CHECK(std::isnan(
+          linear(Tensor::full({3, 32}, nan, dtype), Tensor::full({16, 32}, 1, dtype), {}, a).to_doubles()[5]));
+    }
+    const Tensor image = Tensor::full({1, 4, 4, 16}, nan, dtype);
+    for (int groups : {1, 2, 4}) {
+      const Tensor w = Tensor::full({16, 16 / groups, 3, 3}, 1, dtype);
+      CHECK(std::isnan(conv2d(image, w, {}, {1, 1, groups, Activation::relu}).to_doubles()[0]));
+    }
+    CHECK(std::isnan(max_pool2d(image, 2, 2).to_doubles()[0]));
+    // One NaN in a window, wherever it stands.
+    for (int64_t at = 0; at < 4; ++at) {
+      std::vector<double> values{1, 2, 3, 4};
+      values[at] = nan;
+      Tensor x = Tensor::empty({1, 2, 2, 1}, dtype);
+      x.copy_from(Tensor::from(values, {1, 2, 2, 1}));
+      CHECK(std::isnan(max_pool2d(x, 2, 2).to_doubles()[0]));
+    }
+  }
+}
+
+TEST_CASE("many threads may compute at once") {
+  const Tensor x = Tensor::full({8, 64}, 1), w = Tensor::full({96, 64}, 0.5), k = Tensor::full({32, 32, 3, 3}, 1),
+               image = Tensor::full({1, 4, 4, 32}, 1);
+  std::vector<std::thread> threads;
+  std::vector<int> wrong(4);
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      const NoGrad no_grad;
+      for (int i = 0; i < 20; ++i) {
+        wrong[t] += linear(x.leading(0, 1 + i % 8), w).to_doubles()[0] != 32;
+        wrong[t] += conv2d(image, k).to_doubles()[0] != 288;
+      }
+    });
+  }
+  for (std::thread& t : threads) t.join();
+  CHECK(wrong == std::vector<int>(4));
+}
+
+TEST_CASE("a folded batch norm does what the two layers do") {
+  const NoGrad no_grad;
+  const Tensor x = Tensor::full({1, 3, 3, 2}, 0.5), w = Tensor::full({4, 2, 1, 1}, 2), gamma = Tensor::full({4}, 3),
+               beta = Tensor::full({4}, -1), mean = Tensor::full({4}, 0.25), var = Tensor::full({4}, 4);
+  const auto [weight, bias] = fold_batch_norm(w, gamma, beta, mean, var, 0);
+  // conv = 2, (2 - 0.25) / 2 * 3 - 1 = 1.625
+  CHECK(conv2d(x, weight, bias).to_doubles()[0] == 1.625);
+}

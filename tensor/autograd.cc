@@ -1,5 +1,7 @@
 #include "tensor/autograd.h"
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <queue>
 #include <utility>
@@ -133,47 +135,107 @@ void backward(const Tensor& y, const Tensor& dy) {
   run(y, dy);
 }
 
+namespace {
+
+// The axes of a broadcast result, outermost first: kept (stride into the sum) or summed (stride 0), equal neighbours joined.
+struct Summing {
+  int rank = 0;
+  std::array<int64_t, Shape::max_rank> extent{}, stride{};
+};
+
+Summing summing(const Shape& whole, const Shape& part) {
+  Summing s;
+  const int missing = whole.rank() - part.rank();
+  check(missing >= 0, "[unbroadcast] shape {} was not broadcast to {}", part, whole);
+  for (int i = 0; i < whole.rank(); ++i) {
+    const int64_t extent = i >= missing ? part[i - missing] : 1;
+    check(extent == whole[i] || extent == 1, "[unbroadcast] shape {} was not broadcast to {}", part, whole);
+    if (whole[i] == 1) continue;
+    const int64_t stride = extent == 1 ? 0 : part.product(i - missing + 1, part.rank());
+    if (s.rank > 0 && s.stride[s.rank - 1] == stride * whole[i]) {
+      s.extent[s.rank - 1] *= whole[i];
+      s.stride[s.rank - 1] = stride;
+    } else {
+      s.extent[s.rank] = whole[i], s.stride[s.rank] = stride;
+      ++s.rank;
+    }
+  }
+  if (s.rank == 0) s.extent[0] = 1, s.rank = 1;
+  return s;
+}
+
+// Adds rows [begin, end) of g, runs of the innermost joined axis, to the sums.
+template <class T, class Sum> void sum_rows(const T* g, Sum* sum, const Summing& s, int64_t begin, int64_t end) {
+  const int last = s.rank - 1;
+  const int64_t cols = s.extent[last];
+  std::array<int64_t, Shape::max_rank> at{};
+  int64_t base = 0, rest = begin;
+  for (int i = last - 1; i >= 0; --i) {
+    at[i] = rest % s.extent[i];
+    rest /= s.extent[i];
+    base += at[i] * s.stride[i];
+  }
+  for (int64_t r = begin; r < end; ++r) {
+    const T* row = g + r * cols;
+    if (s.stride[last] == 0) {
+      Sum total = 0;
+#pragma omp simd reduction(+ : total)
+      for (int64_t c = 0; c < cols; ++c) total += static_cast<Sum>(row[c]);
+      sum[base] += total;
+    } else {
+      Sum* out = sum + base;
+#pragma omp simd
+      for (int64_t c = 0; c < cols; ++c) out[c] += static_cast<Sum>(row[c]);
+    }
+    for (int i = last - 1; i >= 0; --i) {
+      base += s.stride[i];
+      if (++at[i] < s.extent[i]) break;
+      base -= s.stride[i] * at[i];
+      at[i] = 0;
+    }
+  }
+}
+
+}  // namespace
+
 Tensor unbroadcast(const Tensor& dy, const Shape& shape) {
   if (dy.shape() == shape) return dy;
-  // Axes of dy, outermost first: each is either kept or summed (extent 1 or missing in `shape`).
-  const int rank = dy.rank(), missing = rank - shape.rank();
-  std::array<int64_t, Shape::max_rank> stride{};
-  int64_t step = 1;
-  for (int i = rank - 1; i >= 0; --i) {
-    const int64_t extent = i >= missing ? shape[i - missing] : 1;
-    check(extent == dy.dim(i) || extent == 1, "[unbroadcast] shape {} was not broadcast to {}", shape, dy.shape());
-    stride[i] = extent == 1 ? 0 : step;
-    step *= extent;
-  }
+  const Summing s = summing(dy.shape(), shape);
+  if (dy.numel() == shape.numel()) return dy.detach().reshape(shape);
   Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
   on_device("unbroadcast", dy, [&]<class T> {
     using Sum = accumulator_t<T>;
-    std::vector<Sum> sum(shape.numel());
+    const int64_t n = dy.numel(), size = dx.numel(), cols = s.extent[s.rank - 1];
     const T* g = dy.data<T>();
-    const int64_t cols = dy.cols(), rows = dy.rows();
-    std::array<int64_t, Shape::max_rank> at{};
-    int64_t base = 0;
-    for (int64_t r = 0; r < rows; ++r) {
-      const T* row = g + r * cols;
-      if (rank && stride[rank - 1] == 0) {
-        Sum total = 0;
-#pragma omp simd reduction(+ : total)
-        for (int64_t c = 0; c < cols; ++c) total += static_cast<Sum>(row[c]);
-        sum[base] += total;
+    T* out = dx.data<T>();
+    // Pieces are fixed by the shapes alone, so the sums do not depend on the number of threads. Where the outermost axis is kept, pieces
+    // write apart; where it is summed, each has sums of its own, at most an eighth of dy, which are then added in order.
+    const bool apart = s.stride[0] != 0, one_row = s.rank == 1;
+    const int64_t rows = n > 0 ? n / cols : 0, units = apart ? s.extent[0] : rows;
+    const int64_t most = apart || size == 0 ? 64 : std::min<int64_t>(64, n / (8 * size));
+    const int64_t length = one_row ? cols : units;
+    const int64_t pieces = std::clamp<int64_t>(std::min(n >> 15, most), 1, std::max<int64_t>(length, 1));
+    std::vector<Sum> sums(apart ? size : size * pieces);
+#pragma omp parallel for schedule(static) if (pieces > 1)
+    for (int64_t p = 0; p < pieces; ++p) {
+      const int64_t begin = length * p / pieces, end = length * (p + 1) / pieces;
+      Sum* sum = sums.data() + (apart ? 0 : size * p);
+      if (n == 0) continue;
+      if (one_row) {
+        // A total of everything: one row, cut into pieces.
+        const Summing part{1, {end - begin}, {0}};
+        sum_rows(g + begin, sum, part, 0, 1);
       } else {
-        Sum* out = sum.data() + base;
-#pragma omp simd
-        for (int64_t c = 0; c < cols; ++c) out[c] += static_cast<Sum>(row[c]);
-      }
-      for (int i = rank - 2; i >= 0; --i) {
-        base += stride[i];
-        if (++at[i] < dy.dim(i)) break;
-        base -= stride[i] * at[i];
-        at[i] = 0;
+        const int64_t rows_each = rows / units;
+        sum_rows(g, sum, s, begin * rows_each, end * rows_each);
       }
     }
-    T* out = dx.data<T>();
-    for (size_t i = 0; i < sum.size(); ++i) out[i] = convert<T>(sum[i]);
+#pragma omp parallel for schedule(static) if (size > 1 << 15)
+    for (int64_t i = 0; i < size; ++i) {
+      Sum total = sums[i];
+      for (int64_t p = 1; p < (apart ? 1 : pieces); ++p) total += sums[size * p + i];
+      out[i] = convert<T>(total);
+    }
   });
   return dx;
 }

@@ -26,6 +26,17 @@ void check_size(const ImageHeader& header, size_t bytes, int64_t pixels_per_byte
               header.height, bytes);
 }
 
+/// Huffman tables, [at, end) of a DHT segment. stb fills its 256 entries from the counts without looking at their sum.
+void check_huffman_tables(const std::vector<uint8_t>& bytes, size_t at, size_t end, std::string_view name) {
+  while (at < end) {
+    size_t symbols = 0;
+    for (size_t i = 1; i <= 16 && at + i < end; ++i) symbols += bytes[at + i];
+    check_input(symbols <= 256 && at + 17 + symbols <= end,
+                "{}: corrupt JPEG: a Huffman table of {} symbols at byte {}", name, symbols, at);
+    at += 17 + symbols;
+  }
+}
+
 ImageHeader check_jpeg(const std::vector<uint8_t>& bytes, std::string_view name, const ImageLimits& limits) {
   ImageHeader header;
   header.format = ImageHeader::Format::jpeg;
@@ -64,6 +75,8 @@ ImageHeader check_jpeg(const std::vector<uint8_t>& bytes, std::string_view name,
       // subsampling.
       check_size(header, n, 1024, name, limits);
       frame = true;
+    } else if (marker == 0xC4) {
+      check_huffman_tables(bytes, at + 2, at + length, name);
     } else if (marker == 0xEE && length >= 14 && std::memcmp(&bytes[at + 2], "Adobe", 5) == 0) {
       adobe_transform = bytes[at + 13];
     }

@@ -7,6 +7,9 @@
 
 #include "tensor/dtype.h"
 
+// Without AVX-512 gcc notes that such vectors are passed in memory; they never leave an object file.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
 namespace weft {
 
 inline constexpr int lanes = 16;

@@ -1,6 +1,7 @@
 #include "data/image.h"
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <memory>
@@ -12,6 +13,12 @@
 #define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_NO_STDIO
+// Zeroed: a JPEG that uses a table it never defined would otherwise be decoded by what lay in memory before.
+#define STBI_MALLOC(size) std::calloc(1, size)
+#define STBI_REALLOC(pointer, size) std::realloc(pointer, size)
+#define STBI_FREE(pointer) std::free(pointer)
+// An error like any other instead of the end of the program.
+#define STBI_ASSERT(condition) weft::check_input(condition, "picture decoder: {} does not hold", #condition)
 #define STB_IMAGE_WRITE_STATIC
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STBI_WRITE_NO_STDIO

@@ -1,8 +1,8 @@
 // Forward:  s = scale q k^T + bias, p = softmax(s), y = p v
-// Backward: dv = p^T dy, ds = p (dy v^T - rowsum(dy y)), dq = scale ds k, dk = scale ds^T q, dbias = sum of ds over the batch
-// Saved: q, k, v, y and the log-sum-exp of every row of s; p is computed again from them.
-// Scores live in blocks of queries x keys; a running maximum and sum join the blocks of a row (Dao et al., "FlashAttention", 2022;
-// Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).
+// Backward: dv = p^T dy, ds = p (dy v^T - rowsum(dy y)), dq = scale ds k, dk = scale ds^T q, dbias = sum of ds over the
+// batch Saved: q, k, v, y and the log-sum-exp of every row of s; p is computed again from them. Scores live in blocks
+// of queries x keys; a running maximum and sum join the blocks of a row (Dao et al., "FlashAttention", 2022; Milakov
+// and Gimelshein, "Online normalizer calculation for softmax", 2018).
 #include "kernels/attention.h"
 
 #include <limits>
@@ -23,10 +23,12 @@ using tile::round_up;
 
 constexpr int64_t query_block = 32, key_block = 256;
 
-template <class A> constexpr A infinity = std::numeric_limits<A>::infinity();
+template <class A>
+constexpr A infinity = std::numeric_limits<A>::infinity();
 
 // What every (batch element, head) of one call has in common.
-template <class T> struct Problem {
+template <class T>
+struct Problem {
   using A = accumulator_t<T>;
   int64_t B, Tq, Tk, H, D;
   A scale;
@@ -37,8 +39,12 @@ template <class T> struct Problem {
   std::vector<A> off;             // [B or 1, keys_padded]: 0 for a key to attend to, else minus infinity
   std::vector<int64_t> key_ends;  // [B]: one past the last key to attend to
 
-  const A* bias_row(int64_t h, int64_t i) const { return bias.empty() ? nullptr : bias.data() + (h * Tq + i) * keys_padded; }
-  const A* off_row(int64_t b) const { return off.data() + (static_cast<int64_t>(off.size()) > keys_padded ? b * keys_padded : 0); }
+  const A* bias_row(int64_t h, int64_t i) const {
+    return bias.empty() ? nullptr : bias.data() + (h * Tq + i) * keys_padded;
+  }
+  const A* off_row(int64_t b) const {
+    return off.data() + (static_cast<int64_t>(off.size()) > keys_padded ? b * keys_padded : 0);
+  }
   // Keys that a block of queries that ends at i_end may attend to.
   int64_t last_key(int64_t b, int64_t i_end) const { return causal ? std::min(key_ends[b], i_end) : key_ends[b]; }
   int64_t stride() const { return H * D; }
@@ -46,10 +52,23 @@ template <class T> struct Problem {
   int64_t key_at(int64_t b, int64_t h) const { return (b * Tk * H + h) * D; }
 };
 
-template <class T> Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+template <class T>
+Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   using A = accumulator_t<T>;
-  Problem<T> p{q.dim(0), q.dim(1), k.dim(1), q.dim(2), q.dim(3), static_cast<A>(options.scale), options.causal,
-               q.data<T>(), k.data<T>(), v.data<T>(), round_up(k.dim(1), tile::panel<A>), {}, {}, {}};
+  Problem<T> p{q.dim(0),
+               q.dim(1),
+               k.dim(1),
+               q.dim(2),
+               q.dim(3),
+               static_cast<A>(options.scale),
+               options.causal,
+               q.data<T>(),
+               k.data<T>(),
+               v.data<T>(),
+               round_up(k.dim(1), tile::panel<A>),
+               {},
+               {},
+               {}};
   p.off.assign((options.mask ? p.B : 1) * p.keys_padded, -infinity<A>);
   p.key_ends.assign(p.B, options.mask ? 0 : p.Tk);
   if (options.mask) {
@@ -67,18 +86,20 @@ template <class T> Problem<T> problem_of(const Tensor& q, const Tensor& k, const
   if (options.bias) {
     const T* bias = options.bias.data<T>();
     p.bias.resize(p.H * p.Tq * p.keys_padded);
-    parallel_for(p.H * p.Tq, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tk, 1)), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        A* to = p.bias.data() + r * p.keys_padded;
-        for (int64_t j = 0; j < p.Tk; ++j) to[j] = static_cast<A>(bias[r * p.Tk + j]);
-      }
-    });
+    parallel_for(p.H * p.Tq, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tk, 1)),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t r = begin; r < end; ++r) {
+                     A* to = p.bias.data() + r * p.keys_padded;
+                     for (int64_t j = 0; j < p.Tk; ++j) to[j] = static_cast<A>(bias[r * p.Tk + j]);
+                   }
+                 });
   }
   return p;
 }
 
 // Runs body(t) for t in [0, n), whichever thread is free taking the next: masked rows are cheap, whole ones are not.
-template <class Body> void each_task(int64_t n, Body&& body) {
+template <class Body>
+void each_task(int64_t n, Body&& body) {
 #pragma omp parallel for schedule(dynamic) if (n > 1 && !omp_in_parallel())
   for (int64_t t = 0; t < n; ++t) body(t);
 }
@@ -89,7 +110,8 @@ tile::Scratch& scratch() {
 }
 
 // One row of a block of scores: where it comes from, what is added to it.
-template <class A> struct ScoreRow {
+template <class A>
+struct ScoreRow {
   A* s;
   const A *bias, *off;  // bias may be null
   A scale;
@@ -100,7 +122,7 @@ template <class A> struct ScoreRow {
     using V = tile::Vector<A>;
     V x = tile::load<V>(s + j) * scale + tile::load<V>(off + j);
     if (bias) x += tile::load<V>(bias + j);
-    if (j + tile::lanes<A> > limit) [[unlikely]] {
+    if (j + tile::lanes < A >> limit) [[unlikely]] {
       for (int64_t l = std::max<int64_t>(limit - j, 0); l < tile::lanes<A>; ++l) x[l] = -infinity<A>;
     }
     return x;
@@ -108,7 +130,8 @@ template <class A> struct ScoreRow {
 };
 
 // n elements of x times factor, rounded to T.
-template <class T> void store_row(const accumulator_t<T>* x, int64_t n, accumulator_t<T> factor, T* to) {
+template <class T>
+void store_row(const accumulator_t<T>* x, int64_t n, accumulator_t<T> factor, T* to) {
   using V = tile::Vector<accumulator_t<T>>;
   constexpr int lanes = tile::lanes<accumulator_t<T>>;
   int64_t d = 0;
@@ -116,7 +139,8 @@ template <class T> void store_row(const accumulator_t<T>* x, int64_t n, accumula
   for (; d < n; ++d) to[d] = T(x[d] * factor);
 }
 
-template <class T> accumulator_t<T> dot(const T* a, const T* b, int64_t n) {
+template <class T>
+accumulator_t<T> dot(const T* a, const T* b, int64_t n) {
   using A = accumulator_t<T>;
   tile::Vector<A> sums{};
   int64_t d = 0;
@@ -127,19 +151,23 @@ template <class T> accumulator_t<T> dot(const T* a, const T* b, int64_t n) {
 }
 
 // Queries [q_begin, q_end) of batch element b, head h.
-template <class T> void forward_task(const Problem<T>& p, int64_t b, int64_t h, int64_t q_begin, int64_t q_end, T* y, accumulator_t<T>* lse) {
+template <class T>
+void forward_task(const Problem<T>& p, int64_t b, int64_t h, int64_t q_begin, int64_t q_end, T* y,
+                  accumulator_t<T>* lse) {
   using A = accumulator_t<T>;
   using Unit = typename tile::Operand<T>::Unit;
   constexpr int depth = tile::Operand<T>::depth, lanes = tile::lanes<A>;
-  const int64_t D = p.D, width = round_up(D, lanes), keys = p.last_key(b, q_end), keys_tiled = round_up(keys, tile::panel<Unit>);
+  const int64_t D = p.D, width = round_up(D, lanes), keys = p.last_key(b, q_end),
+                keys_tiled = round_up(keys, tile::panel<Unit>);
   const int64_t block = std::min(key_block, keys_tiled);
 
   using tile::Scratch;
   Scratch& memory = scratch();
   const int64_t k_units = tile::transposed_units<Unit>(keys, width, depth), v_units = keys_tiled * width / depth;
   const int64_t q_units = query_block * width / depth, p_units = query_block * block / depth;
-  memory.reset(Scratch::bytes_for<Unit>(k_units) + Scratch::bytes_for<Unit>(v_units) + Scratch::bytes_for<Unit>(q_units) +
-               Scratch::bytes_for<Unit>(p_units) + Scratch::bytes_for<A>(query_block * block) + Scratch::bytes_for<A>(query_block * width));
+  memory.reset(Scratch::bytes_for<Unit>(k_units) + Scratch::bytes_for<Unit>(v_units) +
+               Scratch::bytes_for<Unit>(q_units) + Scratch::bytes_for<Unit>(p_units) +
+               Scratch::bytes_for<A>(query_block * block) + Scratch::bytes_for<A>(query_block * width));
   Unit *k_packed = memory.take<Unit>(k_units), *v_packed = memory.take<Unit>(v_units);
   Unit *q_packed = memory.take<Unit>(q_units), *p_packed = memory.take<Unit>(p_units);
   A *s = memory.take<A>(query_block * block), *sum = memory.take<A>(query_block * width);
@@ -157,12 +185,14 @@ template <class T> void forward_task(const Problem<T>& p, int64_t b, int64_t h, 
     for (int64_t j0 = 0; j0 < last; j0 += key_block) {
       const int64_t cols = std::min(key_block, last - j0), cols_tiled = round_up(cols, lanes);
       tile::multiply<Unit>(rows, cols, (D + depth - 1) / depth, {q_packed, width / depth, 1},
-                           {k_packed + j0 * width / depth, tile::panel<Unit>, tile::panel<Unit> * width / depth}, s, block, false);
+                           {k_packed + j0 * width / depth, tile::panel<Unit>, tile::panel<Unit> * width / depth}, s,
+                           block, false);
       for (int64_t r = 0; r < rows; ++r) {
         using V = tile::Vector<A>;
         A* row = s + r * block;
         const A* bias = p.bias_row(h, i0 + r);
-        const ScoreRow<A> scores{row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale, p.causal ? i0 + r + 1 - j0 : cols_tiled};
+        const ScoreRow<A> scores{row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale,
+                                 p.causal ? i0 + r + 1 - j0 : cols_tiled};
         V most{};
         most += top[r];
         for (int64_t j = 0; j < cols_tiled; j += lanes) {
@@ -201,40 +231,52 @@ template <class T> void forward_task(const Problem<T>& p, int64_t b, int64_t h, 
   }
 }
 
-template <class T> void attention_forward(const Problem<T>& p, T* y, accumulator_t<T>* lse) {
+template <class T>
+void attention_forward(const Problem<T>& p, T* y, accumulator_t<T>* lse) {
   // Long sequences of few heads are cut into chunks of queries, so that every thread has work.
   const int64_t heads = p.B * p.H, threads = omp_get_max_threads(), blocks = (p.Tq + query_block - 1) / query_block;
-  const int64_t chunks = heads == 0 || heads >= 2 * threads ? 1 : std::clamp<int64_t>((2 * threads + heads - 1) / heads, 1, std::max<int64_t>(blocks, 1));
+  const int64_t chunks = heads == 0 || heads >= 2 * threads
+                             ? 1
+                             : std::clamp<int64_t>((2 * threads + heads - 1) / heads, 1, std::max<int64_t>(blocks, 1));
   each_task(heads * chunks, [&](int64_t t) {
     const int64_t chunk = t % chunks, head = t / chunks;
-    const int64_t begin = blocks * chunk / chunks * query_block, end = std::min(p.Tq, blocks * (chunk + 1) / chunks * query_block);
+    const int64_t begin = blocks * chunk / chunks * query_block,
+                  end = std::min(p.Tq, blocks * (chunk + 1) / chunks * query_block);
     forward_task(p, head / p.H, head % p.H, begin, end, y, lse);
   });
 }
 
-template <class T> struct Gradients {
+template <class T>
+struct Gradients {
   T *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null where not needed
   accumulator_t<T>* dbias = nullptr;              // [H, Tq, keys_padded]: this group's sum, added to
 };
 
-template <class T> void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const T* dy, const accumulator_t<T>* lse, const Gradients<T>& out) {
+template <class T>
+void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const T* dy, const accumulator_t<T>* lse,
+                   const Gradients<T>& out) {
   using A = accumulator_t<T>;
   using Unit = typename tile::Operand<T>::Unit;
   constexpr int depth = tile::Operand<T>::depth, lanes = tile::lanes<A>;
-  const int64_t D = p.D, width = round_up(D, lanes), keys = p.key_ends[b], keys_tiled = round_up(keys, tile::panel<Unit>);
+  const int64_t D = p.D, width = round_up(D, lanes), keys = p.key_ends[b],
+                keys_tiled = round_up(keys, tile::panel<Unit>);
   const int64_t block = std::min(key_block, keys_tiled), score_units = query_block * block / depth;
 
   using tile::Scratch;
   Scratch& memory = scratch();
   const int64_t key_units = keys_tiled * width / depth, query_units = query_block * width / depth;
-  memory.reset(3 * Scratch::bytes_for<Unit>(key_units) + 4 * Scratch::bytes_for<Unit>(query_units) + Scratch::bytes_for<Unit>(score_units) +
-               2 * Scratch::bytes_for<A>(query_block * block) + Scratch::bytes_for<A>(query_block * width) + 2 * Scratch::bytes_for<A>(keys_tiled * width));
-  Unit *k_transposed = memory.take<Unit>(key_units), *v_transposed = memory.take<Unit>(key_units), *k_right = memory.take<Unit>(key_units);
+  memory.reset(3 * Scratch::bytes_for<Unit>(key_units) + 4 * Scratch::bytes_for<Unit>(query_units) +
+               Scratch::bytes_for<Unit>(score_units) + 2 * Scratch::bytes_for<A>(query_block * block) +
+               Scratch::bytes_for<A>(query_block * width) + 2 * Scratch::bytes_for<A>(keys_tiled * width));
+  Unit *k_transposed = memory.take<Unit>(key_units), *v_transposed = memory.take<Unit>(key_units),
+       *k_right = memory.take<Unit>(key_units);
   Unit *q_left = memory.take<Unit>(query_units), *dy_left = memory.take<Unit>(query_units);
   // Without pairs the left and the right operand with rows of one width are the same.
-  Unit *q_right = depth > 1 ? memory.take<Unit>(query_units) : q_left, *dy_right = depth > 1 ? memory.take<Unit>(query_units) : dy_left;
+  Unit *q_right = depth > 1 ? memory.take<Unit>(query_units) : q_left,
+       *dy_right = depth > 1 ? memory.take<Unit>(query_units) : dy_left;
   Unit* packed = memory.take<Unit>(score_units);
-  A *s = memory.take<A>(query_block * block), *ds = memory.take<A>(query_block * block), *dq = memory.take<A>(query_block * width);
+  A *s = memory.take<A>(query_block * block), *ds = memory.take<A>(query_block * block),
+    *dq = memory.take<A>(query_block * width);
   A *dk = memory.take<A>(keys_tiled * width), *dv = memory.take<A>(keys_tiled * width);
 
   tile::pack_transposed(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_transposed);
@@ -261,15 +303,19 @@ template <class T> void backward_task(const Problem<T>& p, int64_t b, int64_t h,
     }
     if (last == 0) std::fill(dq, dq + rows * width, A{0});
     for (int64_t j0 = 0; j0 < last; j0 += key_block) {
-      const int64_t cols = std::min(key_block, last - j0), cols_tiled = round_up(cols, lanes), from = j0 * width / depth;
+      const int64_t cols = std::min(key_block, last - j0), cols_tiled = round_up(cols, lanes),
+                    from = j0 * width / depth;
       const int64_t panel_step = tile::panel<Unit> * width / depth, depth_units = (D + depth - 1) / depth;
-      tile::multiply<Unit>(rows, cols, depth_units, {q_left, width / depth, 1}, {k_transposed + from, tile::panel<Unit>, panel_step}, s, block, false);
-      tile::multiply<Unit>(rows, cols, depth_units, {dy_left, width / depth, 1}, {v_transposed + from, tile::panel<Unit>, panel_step}, ds, block, false);
+      tile::multiply<Unit>(rows, cols, depth_units, {q_left, width / depth, 1},
+                           {k_transposed + from, tile::panel<Unit>, panel_step}, s, block, false);
+      tile::multiply<Unit>(rows, cols, depth_units, {dy_left, width / depth, 1},
+                           {v_transposed + from, tile::panel<Unit>, panel_step}, ds, block, false);
       for (int64_t r = 0; r < rows; ++r) {
         using V = tile::Vector<A>;
         A *s_row = s + r * block, *ds_row = ds + r * block;
         const A *bias = p.bias_row(h, i0 + r), shift = lse[(b * p.H + h) * p.Tq + i0 + r], less = delta[r];
-        const ScoreRow<A> scores{s_row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale, p.causal ? i0 + r + 1 - j0 : cols_tiled};
+        const ScoreRow<A> scores{s_row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale,
+                                 p.causal ? i0 + r + 1 - j0 : cols_tiled};
         A* total = out.dbias ? out.dbias + (h * p.Tq + i0 + r) * p.keys_padded + j0 : nullptr;
         for (int64_t j = 0; j < cols_tiled; j += lanes) {
           const V e = tile::exp_below(scores(j) - shift), d = e * (tile::load<V>(ds_row + j) - less);
@@ -280,15 +326,18 @@ template <class T> void backward_task(const Problem<T>& p, int64_t b, int64_t h,
       }
       if (out.dv) {
         const auto weights = tile::left_transposed_of<Unit>(s, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(cols, width, row_units, weights, {dy_right, width, tile::panel<Unit>}, dv + j0 * width, width, p.causal || i0 > 0);
+        tile::multiply<Unit>(cols, width, row_units, weights, {dy_right, width, tile::panel<Unit>}, dv + j0 * width,
+                             width, p.causal || i0 > 0);
       }
       if (out.dk) {
         const auto weights = tile::left_transposed_of<Unit>(ds, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(cols, width, row_units, weights, {q_right, width, tile::panel<Unit>}, dk + j0 * width, width, p.causal || i0 > 0);
+        tile::multiply<Unit>(cols, width, row_units, weights, {q_right, width, tile::panel<Unit>}, dk + j0 * width,
+                             width, p.causal || i0 > 0);
       }
       if (out.dq) {
         const auto weights = tile::left_of<Unit>(ds, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, weights, {k_right + from, width, tile::panel<Unit>}, dq, width, j0 > 0);
+        tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, weights,
+                             {k_right + from, width, tile::panel<Unit>}, dq, width, j0 > 0);
       }
     }
     for (int64_t r = 0; out.dq && r < rows; ++r) store_row(dq + r * width, D, p.scale, out.dq + at + r * p.stride());
@@ -308,31 +357,36 @@ template <class T> void backward_task(const Problem<T>& p, int64_t b, int64_t h,
 }
 
 // dbias is summed over the batch in a fixed order: within a group of batch elements by one task, then over the groups.
-template <class T> void attention_backward(const Problem<T>& p, const T* y, const T* dy, const accumulator_t<T>* lse, Gradients<T> out, T* dbias) {
+template <class T>
+void attention_backward(const Problem<T>& p, const T* y, const T* dy, const accumulator_t<T>* lse, Gradients<T> out,
+                        T* dbias) {
   using A = accumulator_t<T>;
   if (p.H == 0) return;
-  const int64_t groups = dbias ? std::clamp<int64_t>((2 * omp_get_max_threads() + p.H - 1) / p.H, 1, std::max<int64_t>(p.B, 1)) : p.B;
+  const int64_t groups =
+      dbias ? std::clamp<int64_t>((2 * omp_get_max_threads() + p.H - 1) / p.H, 1, std::max<int64_t>(p.B, 1)) : p.B;
   const int64_t partial = p.H * p.Tq * p.keys_padded;
   std::vector<A> sums(dbias ? groups * partial : 0);
   each_task(groups * p.H, [&](int64_t t) {
     const int64_t h = t % p.H, group = t / p.H;
     Gradients<T> mine = out;
     if (dbias) mine.dbias = sums.data() + group * partial;
-    for (int64_t b = p.B * group / groups; b < p.B * (group + 1) / groups; ++b) backward_task(p, b, h, y, dy, lse, mine);
+    for (int64_t b = p.B * group / groups; b < p.B * (group + 1) / groups; ++b)
+      backward_task(p, b, h, y, dy, lse, mine);
   });
   if (!dbias) return;
-  parallel_for(p.H * p.Tq, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tk, 1)), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      A* total = sums.data() + r * p.keys_padded;
-      for (int64_t group = 1; group < groups; ++group) {
-        const A* more = sums.data() + group * partial + r * p.keys_padded;
+  parallel_for(p.H * p.Tq, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tk, 1)),
+               [&](int64_t begin, int64_t end) {
+                 for (int64_t r = begin; r < end; ++r) {
+                   A* total = sums.data() + r * p.keys_padded;
+                   for (int64_t group = 1; group < groups; ++group) {
+                     const A* more = sums.data() + group * partial + r * p.keys_padded;
 #pragma omp simd
-        for (int64_t j = 0; j < p.Tk; ++j) total[j] += more[j];
-      }
+                     for (int64_t j = 0; j < p.Tk; ++j) total[j] += more[j];
+                   }
 #pragma omp simd
-      for (int64_t j = 0; j < p.Tk; ++j) dbias[r * p.Tk + j] = T(total[j]);
-    }
-  });
+                   for (int64_t j = 0; j < p.Tk; ++j) dbias[r * p.Tk + j] = T(total[j]);
+                 }
+               });
 }
 
 void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
@@ -342,16 +396,17 @@ void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v, const Atten
   const Shape keys{q.dim(0), k.rank() == 4 ? k.dim(1) : 0, q.dim(2), q.dim(3)};
   check(k.shape() == keys, "[attention] k must be [B, Tk, H, D] for q {} but has shape {}", q.shape(), k.shape());
   check(v.shape() == keys, "[attention] v must have k's shape {} but has shape {}", keys, v.shape());
-  check(!options.causal || q.dim(1) == k.dim(1), "[attention] causal needs as many queries as keys but there are {} and {}", q.dim(1), k.dim(1));
+  check(!options.causal || q.dim(1) == k.dim(1),
+        "[attention] causal needs as many queries as keys but there are {} and {}", q.dim(1), k.dim(1));
   if (options.mask) {
     const Shape shape{q.dim(0), k.dim(1)};
-    check(options.mask.dtype() == DType::boolean && options.mask.shape() == shape, "[attention] mask must be bool {} but is {} {}", shape,
-          options.mask.dtype(), options.mask.shape());
+    check(options.mask.dtype() == DType::boolean && options.mask.shape() == shape,
+          "[attention] mask must be bool {} but is {} {}", shape, options.mask.dtype(), options.mask.shape());
   }
   if (options.bias) {
     const Shape shape{q.dim(2), q.dim(1), k.dim(1)};
-    check(options.bias.dtype() == q.dtype() && options.bias.shape() == shape, "[attention] bias must be {} {} but is {} {}", q.dtype(), shape,
-          options.bias.dtype(), options.bias.shape());
+    check(options.bias.dtype() == q.dtype() && options.bias.shape() == shape,
+          "[attention] bias must be {} {} but is {} {}", q.dtype(), shape, options.bias.dtype(), options.bias.shape());
   }
 }
 
@@ -369,18 +424,22 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   for (const Tensor& x : inputs) needed.push_back(x.needs_grad());
   AttentionOptions kept = options;
   if (kept.bias) kept.bias = kept.bias.detach();
-  return record("attention", y, inputs, [q = q.detach(), k = k.detach(), v = v.detach(), kept, y, lse, needed](const Tensor& dy) -> Tensors {
-    Tensors gradients(needed.size());
-    const Tensor inputs[] = {q, k, v, kept.bias};
-    for (size_t i = 0; i < needed.size(); ++i) {
-      if (needed[i]) gradients[i] = empty_like(inputs[i]);
-    }
-    on_device("attention", q, [&]<class T> {
-      const auto at = [&](size_t i) { return i < needed.size() && needed[i] ? gradients[i].data<T>() : nullptr; };
-      attention_backward(problem_of<T>(q, k, v, kept), y.data<T>(), dy.data<T>(), lse.data<accumulator_t<T>>(), {at(0), at(1), at(2)}, at(3));
-    });
-    return gradients;
-  });
+  return record("attention", y, inputs,
+                [q = q.detach(), k = k.detach(), v = v.detach(), kept, y, lse, needed](const Tensor& dy) -> Tensors {
+                  Tensors gradients(needed.size());
+                  const Tensor inputs[] = {q, k, v, kept.bias};
+                  for (size_t i = 0; i < needed.size(); ++i) {
+                    if (needed[i]) gradients[i] = empty_like(inputs[i]);
+                  }
+                  on_device("attention", q, [&]<class T> {
+                    const auto at = [&](size_t i) {
+                      return i < needed.size() && needed[i] ? gradients[i].data<T>() : nullptr;
+                    };
+                    attention_backward(problem_of<T>(q, k, v, kept), y.data<T>(), dy.data<T>(),
+                                       lse.data<accumulator_t<T>>(), {at(0), at(1), at(2)}, at(3));
+                  });
+                  return gradients;
+                });
 }
 
 }  // namespace weft

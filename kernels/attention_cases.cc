@@ -13,12 +13,15 @@ struct Size {
 };
 
 std::vector<Input> inputs(const Size& s, bool bias = false) {
-  std::vector<Input> all{activation({s.B, s.Tq, s.H, s.D}, -1, 1), activation({s.B, s.Tk, s.H, s.D}, -1, 1), activation({s.B, s.Tk, s.H, s.D})};
+  std::vector<Input> all{activation({s.B, s.Tq, s.H, s.D}, -1, 1), activation({s.B, s.Tk, s.H, s.D}, -1, 1),
+                         activation({s.B, s.Tk, s.H, s.D})};
   if (bias) all.push_back(activation({s.H, s.Tq, s.Tk}));
   return all;
 }
 
-AttentionOptions scaled(const Size& s) { return {.scale = 1 / std::sqrt(static_cast<double>(s.D)), .causal = false, .mask = {}, .bias = {}}; }
+AttentionOptions scaled(const Size& s) {
+  return {.scale = 1 / std::sqrt(static_cast<double>(s.D)), .causal = false, .mask = {}, .bias = {}};
+}
 
 // The first lengths[b % size] keys of every batch element.
 Tensor prefix_mask(const Size& s, const std::vector<int64_t>& lengths) {
@@ -27,8 +30,8 @@ Tensor prefix_mask(const Size& s, const std::vector<int64_t>& lengths) {
   return mask;
 }
 
-// The plain products of the same work, batched over B * H with contiguous matrices: q k^T and p v, and with `backward` the four that
-// their gradients need.
+// The plain products of the same work, batched over B * H with contiguous matrices: q k^T and p v, and with `backward`
+// the four that their gradients need.
 std::function<void()> plain_products(const Size& s, DType dtype, bool backward) {
   using namespace dnnl;
   using Dims = memory::dims;
@@ -38,9 +41,12 @@ std::function<void()> plain_products(const Size& s, DType dtype, bool backward) 
   const int64_t n = s.B * s.H;
   std::vector<std::pair<dnnl::matmul, std::unordered_map<int, memory>>> calls;
   const auto product = [&](int64_t rows, int64_t cols, int64_t depth) {
-    const auto matrix = [&](int64_t r, int64_t c) { return memory::desc(Dims{n, r, c}, type, memory::format_tag::abc); };
+    const auto matrix = [&](int64_t r, int64_t c) {
+      return memory::desc(Dims{n, r, c}, type, memory::format_tag::abc);
+    };
     const auto a = matrix(rows, depth), b = matrix(depth, cols), c = matrix(rows, cols);
-    std::unordered_map<int, memory> arguments{{DNNL_ARG_SRC, memory(a, *cpu)}, {DNNL_ARG_WEIGHTS, memory(b, *cpu)}, {DNNL_ARG_DST, memory(c, *cpu)}};
+    std::unordered_map<int, memory> arguments{
+        {DNNL_ARG_SRC, memory(a, *cpu)}, {DNNL_ARG_WEIGHTS, memory(b, *cpu)}, {DNNL_ARG_DST, memory(c, *cpu)}};
     for (auto& [name, m] : arguments) std::memset(m.get_data_handle(), 0, m.get_desc().get_size());
     calls.emplace_back(dnnl::matmul(dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), *cpu)), arguments);
   };
@@ -62,16 +68,18 @@ Op attention_cases() {
   Op room{"attention"};
   const auto add = [&](const std::string& name, const Size& s, const AttentionOptions& options, bool bias = false) {
     room.cases.push_back({name, inputs(s, bias), [options](const Tensors& x) {
-      AttentionOptions all = options;
-      if (x.size() > 3) all.bias = x[3];
-      return attention(x[0], x[1], x[2], all);
-    }});
+                            AttentionOptions all = options;
+                            if (x.size() > 3) all.bias = x[3];
+                            return attention(x[0], x[1], x[2], all);
+                          }});
   };
-  for (const Size& s : {Size{1, 1, 1, 1, 1}, Size{2, 3, 5, 2, 7}, Size{2, 32, 32, 3, 64}, Size{1, 31, 33, 2, 32}, Size{1, 50, 77, 1, 64}, Size{0, 4, 4, 2, 8}, Size{1, 127, 129, 1, 17}}) {
+  for (const Size& s : {Size{1, 1, 1, 1, 1}, Size{2, 3, 5, 2, 7}, Size{2, 32, 32, 3, 64}, Size{1, 31, 33, 2, 32},
+                        Size{1, 50, 77, 1, 64}, Size{0, 4, 4, 2, 8}, Size{1, 127, 129, 1, 17}}) {
     const bool bias = s.B != 2;
     add(fmt::format("{}x{}x{} H {} D {}{}", s.B, s.Tq, s.Tk, s.H, s.D, bias ? " with bias" : ""), s, scaled(s), bias);
   }
-  const Size wide{1, 9, 520, 1, 128}, square{2, 70, 70, 2, 32}, long_square{1, 260, 260, 1, 8}, masked{5, 21, 40, 2, 32};
+  const Size wide{1, 9, 520, 1, 128}, square{2, 70, 70, 2, 32}, long_square{1, 260, 260, 1, 8},
+      masked{5, 21, 40, 2, 32};
   add("several blocks of keys", wide, scaled(wide), true);
   AttentionOptions options = scaled(square);
   options.causal = true;
@@ -96,7 +104,8 @@ Op attention_cases() {
       return attention(x[0], x[1], x[2], all);
     };
     for (bool backward : {false, true}) {
-      room.benches.push_back({name + (backward ? " with backward" : ""), inputs(s, bias), run, 0, (backward ? 12.0 : 4.0) * pairs * s.H * s.D, backward,
+      room.benches.push_back({name + (backward ? " with backward" : ""), inputs(s, bias), run, 0,
+                              (backward ? 12.0 : 4.0) * pairs * s.H * s.D, backward,
                               [s, backward](DType dtype) { return plain_products(s, dtype, backward); }});
     }
   };
@@ -113,18 +122,30 @@ Op attention_cases() {
   const auto misuse = [&](const std::string& name, const std::string& message, std::function<void()> run) {
     room.misuses.push_back({name, std::move(run), "[attention] " + message});
   };
-  misuse("three axes", "q must be [B, Tq, H, D] but has shape [2, 3, 4]", [=] { attention(zeros({2, 3, 4}), zeros({2, 3, 4}), zeros({2, 3, 4})); });
-  misuse("other heads", "k must be [B, Tk, H, D] for q [2, 3, 4, 5] but has shape [2, 3, 1, 5]",
-         [=] { attention(zeros({2, 3, 4, 5}), zeros({2, 3, 1, 5}), zeros({2, 3, 1, 5})); });
-  misuse("other values", "v must have k's shape [2, 3, 4, 5] but has shape [2, 6, 4, 5]",
-         [=] { attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), zeros({2, 6, 4, 5})); });
-  misuse("dtypes", "the dtypes must be equal but are f32 and f64", [=] { attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}, DType::f64), zeros({2, 3, 4, 5})); });
-  misuse("causal", "causal needs as many queries as keys but there are 3 and 2",
-         [=] { attention(zeros({2, 3, 4, 5}), zeros({2, 2, 4, 5}), zeros({2, 2, 4, 5}), {.scale = 1, .causal = true, .mask = {}, .bias = {}}); });
-  misuse("mask", "mask must be bool [2, 3] but is f32 [2, 3]",
-         [=] { attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), {.scale = 1, .causal = false, .mask = zeros({2, 3}), .bias = {}}); });
-  misuse("bias", "bias must be f32 [4, 3, 3] but is f32 [2, 4, 3, 3]",
-         [=] { attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), {.scale = 1, .causal = false, .mask = {}, .bias = zeros({2, 4, 3, 3})}); });
+  misuse("three axes", "q must be [B, Tq, H, D] but has shape [2, 3, 4]", [=] {
+    attention(zeros({2, 3, 4}), zeros({2, 3, 4}), zeros({2, 3, 4}));
+  });
+  misuse("other heads", "k must be [B, Tk, H, D] for q [2, 3, 4, 5] but has shape [2, 3, 1, 5]", [=] {
+    attention(zeros({2, 3, 4, 5}), zeros({2, 3, 1, 5}), zeros({2, 3, 1, 5}));
+  });
+  misuse("other values", "v must have k's shape [2, 3, 4, 5] but has shape [2, 6, 4, 5]", [=] {
+    attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), zeros({2, 6, 4, 5}));
+  });
+  misuse("dtypes", "the dtypes must be equal but are f32 and f64", [=] {
+    attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}, DType::f64), zeros({2, 3, 4, 5}));
+  });
+  misuse("causal", "causal needs as many queries as keys but there are 3 and 2", [=] {
+    attention(zeros({2, 3, 4, 5}), zeros({2, 2, 4, 5}), zeros({2, 2, 4, 5}),
+              {.scale = 1, .causal = true, .mask = {}, .bias = {}});
+  });
+  misuse("mask", "mask must be bool [2, 3] but is f32 [2, 3]", [=] {
+    attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}),
+              {.scale = 1, .causal = false, .mask = zeros({2, 3}), .bias = {}});
+  });
+  misuse("bias", "bias must be f32 [4, 3, 3] but is f32 [2, 4, 3, 3]", [=] {
+    attention(zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}), zeros({2, 3, 4, 5}),
+              {.scale = 1, .causal = false, .mask = {}, .bias = zeros({2, 4, 3, 3})});
+  });
   return room;
 }
 

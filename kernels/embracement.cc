@@ -13,7 +13,8 @@ namespace weft {
 
 namespace {
 
-template <class T> void choose_forward(const T* docked, const int64_t* drawn, T* y, int64_t B, int64_t K, int64_t C) {
+template <class T>
+void choose_forward(const T* docked, const int64_t* drawn, T* y, int64_t B, int64_t K, int64_t C) {
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(C, 1)), [=](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       const T* from = docked + b * K * C;
@@ -22,7 +23,8 @@ template <class T> void choose_forward(const T* docked, const int64_t* drawn, T*
   });
 }
 
-template <class T> void choose_backward(const T* dy, const int64_t* drawn, T* dx, int64_t B, int64_t K, int64_t C) {
+template <class T>
+void choose_backward(const T* dy, const int64_t* drawn, T* dx, int64_t B, int64_t K, int64_t C) {
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(K * C, 1)), [=](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
       for (int64_t k = 0; k < K; ++k) {
@@ -33,7 +35,8 @@ template <class T> void choose_backward(const T* dy, const int64_t* drawn, T* dx
   });
 }
 
-template <class T> void expect_forward(const T* docked, const float* p, T* y, int64_t B, int64_t K, int64_t C) {
+template <class T>
+void expect_forward(const T* docked, const float* p, T* y, int64_t B, int64_t K, int64_t C) {
   using A = accumulator_t<T>;
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(K * C, 1)), [=](int64_t begin, int64_t end) {
     std::vector<A> sum(C);
@@ -51,7 +54,8 @@ template <class T> void expect_forward(const T* docked, const float* p, T* y, in
   });
 }
 
-template <class T> void expect_backward(const T* dy, const float* p, T* dx, int64_t B, int64_t K, int64_t C) {
+template <class T>
+void expect_backward(const T* dy, const float* p, T* dx, int64_t B, int64_t K, int64_t C) {
   using A = accumulator_t<T>;
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(K * C, 1)), [=](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
@@ -68,24 +72,25 @@ template <class T> void expect_backward(const T* dy, const float* p, T* dx, int6
 
 // The rule of the header: cumulative sums in f32, in the order of k.
 void draw(const float* weights, const PhiloxStream& stream, int64_t* drawn, int64_t B, int64_t K, int64_t C) {
-  parallel_for(B, std::max<int64_t>(1, elements_grain / (16 * std::max<int64_t>(C, 1))), [=](int64_t begin, int64_t end) {
-    std::vector<float> cumulative(K);
-    for (int64_t b = begin; b < end; ++b) {
-      float sum = 0;
-      int64_t last = 0;
-      for (int64_t k = 0; k < K; ++k) {
-        sum += weights[b * K + k];
-        cumulative[k] = sum;
-        if (weights[b * K + k] > 0) last = k;
-      }
-      for (int64_t c = 0; c < C; ++c) {
-        const float at = stream.uniform(static_cast<uint64_t>(b * C + c)) * sum;
-        int64_t k = 0;
-        while (k < last && !(at < cumulative[k])) ++k;
-        drawn[b * C + c] = k;
-      }
-    }
-  });
+  parallel_for(B, std::max<int64_t>(1, elements_grain / (16 * std::max<int64_t>(C, 1))),
+               [=](int64_t begin, int64_t end) {
+                 std::vector<float> cumulative(K);
+                 for (int64_t b = begin; b < end; ++b) {
+                   float sum = 0;
+                   int64_t last = 0;
+                   for (int64_t k = 0; k < K; ++k) {
+                     sum += weights[b * K + k];
+                     cumulative[k] = sum;
+                     if (weights[b * K + k] > 0) last = k;
+                   }
+                   for (int64_t c = 0; c < C; ++c) {
+                     const float at = stream.uniform(static_cast<uint64_t>(b * C + c)) * sum;
+                     int64_t k = 0;
+                     while (k < last && !(at < cumulative[k])) ++k;
+                     drawn[b * C + c] = k;
+                   }
+                 }
+               });
 }
 
 void check_weights(const Tensor& docked, const Tensor& weights) {
@@ -96,7 +101,8 @@ void check_weights(const Tensor& docked, const Tensor& weights) {
   for (int64_t b = 0; b < B; ++b) {
     float sum = 0;
     for (int64_t k = 0; k < K; ++k) {
-      check(w[b * K + k] >= 0, "[embracement] weights must be at least 0 but row {} has {} for modality {}", b, w[b * K + k], k);
+      check(w[b * K + k] >= 0, "[embracement] weights must be at least 0 but row {} has {} for modality {}", b,
+            w[b * K + k], k);
       sum += w[b * K + k];
     }
     check(sum > 0, "[embracement] every row needs a positive weight but row {} has none", b);
@@ -105,7 +111,8 @@ void check_weights(const Tensor& docked, const Tensor& weights) {
 }
 
 void check_docked(const Tensor& docked) {
-  check(docked.defined() && docked.rank() == 3, "[embracement] docked must be [B, K, C] but has shape {}", docked.shape());
+  check(docked.defined() && docked.rank() == 3, "[embracement] docked must be [B, K, C] but has shape {}",
+        docked.shape());
 }
 
 }  // namespace
@@ -123,7 +130,8 @@ Tensor embracement(const Tensor& docked, const Tensor& drawn) {
   on_device("embracement", docked, [&]<class T> { choose_forward(docked.data<T>(), index, y.data<T>(), B, K, C); });
   return record("embracement", y, {docked}, [drawn, B, K, C](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty({B, K, C}, dy.dtype(), dy.device());
-    on_device("embracement", dy, [&]<class T> { choose_backward(dy.data<T>(), drawn.data<int64_t>(), dx.data<T>(), B, K, C); });
+    on_device("embracement", dy,
+              [&]<class T> { choose_backward(dy.data<T>(), drawn.data<int64_t>(), dx.data<T>(), B, K, C); });
     return {dx};
   });
 }
@@ -146,10 +154,12 @@ Tensor embracement(const Tensor& docked, const Tensor& weights, Random* random, 
     for (int64_t k = 0; k < K; ++k) row[k] /= sum;
   }
   Tensor y = Tensor::empty({B, C}, docked.dtype(), docked.device());
-  on_device("embracement", docked, [&]<class T> { expect_forward(docked.data<T>(), p.data<float>(), y.data<T>(), B, K, C); });
+  on_device("embracement", docked,
+            [&]<class T> { expect_forward(docked.data<T>(), p.data<float>(), y.data<T>(), B, K, C); });
   return record("embracement", y, {docked}, [p, B, K, C](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty({B, K, C}, dy.dtype(), dy.device());
-    on_device("embracement", dy, [&]<class T> { expect_backward(dy.data<T>(), p.data<float>(), dx.data<T>(), B, K, C); });
+    on_device("embracement", dy,
+              [&]<class T> { expect_backward(dy.data<T>(), p.data<float>(), dx.data<T>(), B, K, C); });
     return {dx};
   });
 }

@@ -61,7 +61,8 @@ Taps nearest_taps(int64_t in, int64_t out) {
   return taps;
 }
 
-// Outputs that use an input are neighbours, since the taps of output i + 1 begin and end no earlier than those of output i.
+// Outputs that use an input are neighbours, since the taps of output i + 1 begin and end no earlier than those of
+// output i.
 Taps transposed(const Taps& taps, int64_t in) {
   std::vector<int64_t> first(in, 0);
   std::vector<std::vector<double>> weights(in);
@@ -78,8 +79,10 @@ Taps transposed(const Taps& taps, int64_t in) {
   return result;
 }
 
-// Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended across.
-template <class T> void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C, const Taps& down, const Taps& across, int64_t H) {
+// Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended
+// across.
+template <class T>
+void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C, const Taps& down, const Taps& across, int64_t H) {
   using A = accumulator_t<T>;
   const int64_t rows = down.size(), cols = across.size(), length = W * C;
   const std::vector<A> v(down.weight.begin(), down.weight.end()), w(across.weight.begin(), across.weight.end());
@@ -114,8 +117,8 @@ template <class T> void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C,
 }
 
 void check_sizes(const char* name, const Tensor& x, int64_t height, int64_t width) {
-  check(x.defined() && x.rank() == 4 && x.dim(1) > 0 && x.dim(2) > 0, "[{}] x must be [N, H, W, C] with H and W at least 1 but has shape {}", name,
-        x.shape());
+  check(x.defined() && x.rank() == 4 && x.dim(1) > 0 && x.dim(2) > 0,
+        "[{}] x must be [N, H, W, C] with H and W at least 1 but has shape {}", name, x.shape());
   check(height > 0 && width > 0, "[{}] the size must be at least 1 x 1 but is {} x {}", name, height, width);
 }
 
@@ -136,7 +139,8 @@ Tensor resize(const char* name, const Tensor& x, Taps down, Taps across) {
 
 Tensor resize_bilinear(const Tensor& x, int64_t height, int64_t width, bool antialias) {
   check_sizes("resize_bilinear", x, height, width);
-  return resize("resize_bilinear", x, bilinear_taps(x.dim(1), height, antialias), bilinear_taps(x.dim(2), width, antialias));
+  return resize("resize_bilinear", x, bilinear_taps(x.dim(1), height, antialias),
+                bilinear_taps(x.dim(2), width, antialias));
 }
 
 Tensor resize_nearest(const Tensor& x, int64_t height, int64_t width) {

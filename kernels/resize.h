@@ -6,12 +6,12 @@
 namespace weft {
 
 /// x [N, H, W, C] -> y [N, height, width, C] by a triangle filter, as torch.nn.functional.interpolate(mode="bilinear",
-/// align_corners=False, antialias=antialias): with antialias the triangle is as wide as the step between outputs where that is more
-/// than one pixel, so that shrinking averages; without it two pixels an axis count. Differentiable.
+/// align_corners=False, antialias=antialias): with antialias the triangle is as wide as the step between outputs where
+/// that is more than one pixel, so that shrinking averages; without it two pixels an axis count. Differentiable.
 Tensor resize_bilinear(const Tensor& x, int64_t height, int64_t width, bool antialias = true);
 
-/// x [N, H, W, C] -> y [N, height, width, C]: the pixel in which the output's centre lies (torch's mode="nearest-exact", for whole
-/// factors also its "nearest"). Differentiable.
+/// x [N, H, W, C] -> y [N, height, width, C]: the pixel in which the output's centre lies (torch's
+/// mode="nearest-exact", for whole factors also its "nearest"). Differentiable.
 Tensor resize_nearest(const Tensor& x, int64_t height, int64_t width);
 
 }  // namespace weft

@@ -1,10 +1,12 @@
-// Attention and embracement against plain loops written here: op_check's truth is the same code in f64, so it cannot see a wrong formula.
+// Attention and embracement against plain loops written here: op_check's truth is the same code in f64, so it cannot
+// see a wrong formula.
 #include "kernels/attention.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 
+#include "kernels/device/tile.h"
 #include "kernels/embracement.h"
 #include "tensor/philox.h"
 
@@ -22,7 +24,9 @@ Tensor uniform(const Shape& shape, uint64_t seed) {
 Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   const int64_t B = q.dim(0), Tq = q.dim(1), Tk = k.dim(1), H = q.dim(2), D = q.dim(3);
   Tensor y = zeros_like(q);
-  const auto at = [&](const Tensor& x, int64_t b, int64_t t, int64_t h) { return x.data<double>() + ((b * x.dim(1) + t) * H + h) * D; };
+  const auto at = [&](const Tensor& x, int64_t b, int64_t t, int64_t h) {
+    return x.data<double>() + ((b * x.dim(1) + t) * H + h) * D;
+  };
   for (int64_t b = 0; b < B; ++b) {
     for (int64_t h = 0; h < H; ++h) {
       for (int64_t i = 0; i < Tq; ++i) {
@@ -77,9 +81,23 @@ TEST_CASE("attention is softmax(scale q k^T + bias) v over the keys that mask an
   }
 }
 
+TEST_CASE("the exponential of the weights stays within its stated error") {
+  const auto exp_of = [](float x) { return tile::exp_below(tile::Vector<float>{} + x)[0]; };
+  double worst = 0;
+  for (float x = -87; x < 88; x += 0.00137f) {
+    const double truth = std::exp(static_cast<double>(x)), unit = std::ldexp(1.0, std::ilogb(truth) - 23);
+    worst = std::max(worst, std::fabs(exp_of(x) - truth) / unit);
+  }
+  CHECK(worst < 2);
+  CHECK(exp_of(-INFINITY) == 0);
+  CHECK(exp_of(0) == 1);
+  CHECK(std::isnan(exp_of(NAN)));
+}
+
 TEST_CASE("a NaN or an infinite score is not hidden") {
   for (double bad : {std::nan(""), static_cast<double>(INFINITY)}) {
-    const Tensor q = Tensor::full({1, 2, 1, 4}, 1), k = Tensor::full({1, 3, 1, 4}, 1), v = Tensor::full({1, 3, 1, 4}, 1);
+    const Tensor q = Tensor::full({1, 2, 1, 4}, 1), k = Tensor::full({1, 3, 1, 4}, 1),
+                 v = Tensor::full({1, 3, 1, 4}, 1);
     q.data<float>()[0] = static_cast<float>(bad);
     const auto y = attention(q, k, v).to_doubles();
     CHECK(std::isnan(y[0]));

@@ -1,7 +1,8 @@
-// Small matrix products out of packed buffers that fit the nearest caches, for kernels that fuse products with other work.
-// A product C [M, N] = A [M, K] B [K, N] runs over "units" of depth: a float, a double, or a pair of neighbouring bf16 where the
-// processor multiplies pairs. One register tile covers tile_rows rows of C and up to two vectors of its columns.
-// Buffers are padded: M to tile_rows, N to a vector. What the padding of A or B holds only reaches the padding of C.
+// Small matrix products out of packed buffers that fit the nearest caches, for kernels that fuse products with other
+// work. A product C [M, N] = A [M, K] B [K, N] runs over "units" of depth: a float, a double, or a pair of neighbouring
+// bf16 where the processor multiplies pairs. One register tile covers tile_rows rows of C and up to two vectors of its
+// columns. Buffers are padded: M to tile_rows, N to a vector. What the padding of A or B holds only reaches the padding
+// of C.
 #pragma once
 
 #ifdef __AVX512BF16__
@@ -35,12 +36,14 @@ struct bf16_pair {
 };
 
 /// How elements of type T enter a product: as units, which hold `depth` elements each, summed up in `Sum`.
-template <class T> struct Operand {
+template <class T>
+struct Operand {
   using Unit = T;
   using Sum = T;
   static constexpr int depth = 1;
 };
-template <> struct Operand<bf16> {
+template <>
+struct Operand<bf16> {
 #ifdef __AVX512BF16__
   using Unit = bf16_pair;
   static constexpr int depth = 2;
@@ -51,28 +54,38 @@ template <> struct Operand<bf16> {
   using Sum = float;
 };
 
-template <class Unit> using sum_t = std::conditional_t<std::is_same_v<Unit, double>, double, float>;
-template <class Unit> inline constexpr int lanes = vector_bytes / static_cast<int>(sizeof(Unit));
+template <class Unit>
+using sum_t = std::conditional_t<std::is_same_v<Unit, double>, double, float>;
+template <class Unit>
+inline constexpr int lanes = vector_bytes / static_cast<int>(sizeof(Unit));
 /// Columns of B that lie side by side in a panel.
-template <class Unit> inline constexpr int panel = 2 * lanes<Unit>;
+template <class Unit>
+inline constexpr int panel = 2 * lanes<Unit>;
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-template <class E> struct VectorOf {
+template <class E>
+struct VectorOf {
   typedef E type __attribute__((vector_size(vector_bytes)));
 };
-template <class E> using Vector = typename VectorOf<E>::type;
+template <class E>
+using Vector = typename VectorOf<E>::type;
 
-template <class V> V load(const void* p) {
+template <class V>
+V load(const void* p) {
   V v;
   std::memcpy(&v, p, sizeof v);
   return v;
 }
 
-template <class V> void store(void* p, const V& v) { std::memcpy(p, &v, sizeof v); }
+template <class V>
+void store(void* p, const V& v) {
+  std::memcpy(p, &v, sizeof v);
+}
 
 /// One vector of sums from elements of T, and back, rounded to nearest even.
-template <class T> Vector<typename Operand<T>::Sum> load_as_sum(const T* p) {
+template <class T>
+Vector<typename Operand<T>::Sum> load_as_sum(const T* p) {
   using V = Vector<typename Operand<T>::Sum>;
   if constexpr (std::is_same_v<T, bf16>) {
     typedef uint16_t Half __attribute__((vector_size(vector_bytes / 2)));
@@ -82,7 +95,8 @@ template <class T> Vector<typename Operand<T>::Sum> load_as_sum(const T* p) {
     return load<V>(p);
   }
 }
-template <class T> void store_rounded(T* p, const Vector<typename Operand<T>::Sum>& v) {
+template <class T>
+void store_rounded(T* p, const Vector<typename Operand<T>::Sum>& v) {
   if constexpr (std::is_same_v<T, bf16>) {
 #ifdef __AVX512BF16__
     store(p, _mm512_cvtneps_pbh(v));
@@ -95,14 +109,16 @@ template <class T> void store_rounded(T* p, const Vector<typename Operand<T>::Su
 }
 
 namespace detail {
-template <class E, int... l> Vector<E> swap_halves(const Vector<E>& v, int distance, std::integer_sequence<int, l...>) {
+template <class E, int... l>
+Vector<E> swap_halves(const Vector<E>& v, int distance, std::integer_sequence<int, l...>) {
   using I = std::conditional_t<sizeof(E) == 8, int64_t, int32_t>;
   return __builtin_shuffle(v, Vector<I>{static_cast<I>(l ^ distance)...});
 }
 }  // namespace detail
 
 /// f over all lanes of v, in an order that is always the same.
-template <class E, class F> E fold(Vector<E> v, F f) {
+template <class E, class F>
+E fold(Vector<E> v, F f) {
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     const int distance = lanes<E> >> (i + 1);
@@ -144,7 +160,8 @@ inline Vector<float> multiply_add(Vector<float> sum, const bf16_pair* a, Vector<
 
 /// One register tile. A(m, k) = a[m * a_row + k * a_step]; B(k, n) = b[k * b_step + n].
 template <int vectors, class Unit, class Sum>
-void multiply_tile(int64_t depth, const Unit* a, int64_t a_row, int64_t a_step, const Unit* b, int64_t b_step, Sum* c, int64_t c_row, bool add) {
+void multiply_tile(int64_t depth, const Unit* a, int64_t a_row, int64_t a_step, const Unit* b, int64_t b_step, Sum* c,
+                   int64_t c_row, bool add) {
   using V = Vector<Sum>;
   V sum[tile_rows][vectors];
 #pragma GCC unroll 8
@@ -172,12 +189,14 @@ void multiply_tile(int64_t depth, const Unit* a, int64_t a_row, int64_t a_step, 
 }
 
 /// A's elements: A(m, k) = at[m * row + k * step].
-template <class Unit> struct Left {
+template <class Unit>
+struct Left {
   const Unit* at;
   int64_t row, step;
 };
 /// B's elements: column n of depth k = at[n / panel * panel_step + k * step + n % panel].
-template <class Unit> struct Right {
+template <class Unit>
+struct Right {
   const Unit* at;
   int64_t step, panel_step;
 };
@@ -198,7 +217,8 @@ void multiply(int64_t m, int64_t n, int64_t depth, Left<Unit> a, Right<Unit> b, 
 }
 
 /// Transposes a square block of 4- or 8-byte units held in one vector a row: swaps ever smaller off-diagonal blocks.
-template <class E, int s = lanes<E> / 2> [[gnu::always_inline]] inline void transpose(Vector<E> (&x)[lanes<E>]) {
+template <class E, int s = lanes<E> / 2>
+[[gnu::always_inline]] inline void transpose(Vector<E> (&x)[lanes<E>]) {
   constexpr int n = lanes<E>;
   [&]<int... l>(std::integer_sequence<int, l...>) __attribute__((always_inline)) {
 #pragma GCC unroll 16
@@ -208,7 +228,8 @@ template <class E, int s = lanes<E> / 2> [[gnu::always_inline]] inline void tran
       x[r] = __builtin_shufflevector(a, b, (l & s ? n + l - s : l)...);
       x[r + s] = __builtin_shufflevector(a, b, (l & s ? n + l : l + s)...);
     }
-  }(std::make_integer_sequence<int, n>());
+  }
+  (std::make_integer_sequence<int, n>());
   if constexpr (s > 1) transpose<E, s / 2>(x);
 }
 
@@ -218,30 +239,36 @@ class Scratch {
   /// Starts anew with room for `bytes` in all.
   void reset(int64_t bytes) {
     if (bytes > size_) {
-      memory_.reset(static_cast<char*>(::operator new(bytes, std::align_val_t{64})));
+      memory_.reset(static_cast<char*>(::operator new (bytes, std::align_val_t{64})));
       size_ = bytes;
     }
     used_ = 0;
   }
-  template <class E> E* take(int64_t n) {
+  template <class E>
+  E* take(int64_t n) {
     E* at = reinterpret_cast<E*>(memory_.get() + used_);
     used_ += bytes_for<E>(n);
     check(used_ <= size_, "[scratch] {} bytes were reserved but {} are needed", size_, used_);
     return at;
   }
-  template <class E> static int64_t bytes_for(int64_t n) { return round_up(n * static_cast<int64_t>(sizeof(E)), 64); }
+  template <class E>
+  static int64_t bytes_for(int64_t n) {
+    return round_up(n * static_cast<int64_t>(sizeof(E)), 64);
+  }
 
  private:
   struct Free {
-    void operator()(char* p) const { ::operator delete(p, std::align_val_t{64}); }
+    void operator()(char* p) const { ::operator delete (p, std::align_val_t{64}); }
   };
   std::unique_ptr<char, Free> memory_;
   int64_t size_ = 0, used_ = 0;
 };
 
-/// rows x cols of x (row stride x_stride elements) as the left operand, depth along the columns, or in f32 and f64 as the right
-/// operand with depth along the rows: dst [round_up(rows, tile_rows), width / depth] units, width >= cols a multiple of a vector.
-template <class T, class Unit> void pack_rows(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
+/// rows x cols of x (row stride x_stride elements) as the left operand, depth along the columns, or in f32 and f64 as
+/// the right operand with depth along the rows: dst [round_up(rows, tile_rows), width / depth] units, width >= cols a
+/// multiple of a vector.
+template <class T, class Unit>
+void pack_rows(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
   constexpr bool pairs = std::is_same_v<Unit, bf16_pair>;
   using E = std::conditional_t<pairs, bf16, Unit>;
   E* out = reinterpret_cast<E*>(dst);
@@ -264,9 +291,10 @@ template <class T, class Unit> void pack_rows(const T* x, int64_t x_stride, int6
   std::memset(static_cast<void*>(out + rows * width), 0, (padded - rows) * width * sizeof(E));
 }
 
-/// rows x cols of x as the right operand with depth along the rows. f32, f64: pack_rows. Pairs of bf16: row 2r and row 2r + 1 are
-/// interleaved, dst [ceil(rows / 2), width] units; a missing last row counts as zeros.
-template <class T, class Unit> void pack_right(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
+/// rows x cols of x as the right operand with depth along the rows. f32, f64: pack_rows. Pairs of bf16: row 2r and row
+/// 2r + 1 are interleaved, dst [ceil(rows / 2), width] units; a missing last row counts as zeros.
+template <class T, class Unit>
+void pack_right(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
   if constexpr (std::is_same_v<Unit, bf16_pair>) {
     typedef uint16_t Half __attribute__((vector_size(vector_bytes / 2)));
     for (int64_t r = 0; r < rows; r += 2) {
@@ -287,13 +315,15 @@ template <class T, class Unit> void pack_right(const T* x, int64_t x_stride, int
 }
 
 /// Units of scratch for pack_transposed.
-template <class Unit> int64_t transposed_units(int64_t rows, int64_t width, int depth) {
+template <class Unit>
+int64_t transposed_units(int64_t rows, int64_t width, int depth) {
   return round_up(rows, panel<Unit>) * (width / depth);
 }
 
 /// rows x cols of x as the right operand with depth along the columns, that is transposed: panels of `panel` rows of x,
 /// dst [panels, width / depth, panel] units. Rows that fill up the last vector count as zeros.
-template <class T, class Unit> void pack_transposed(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
+template <class T, class Unit>
+void pack_transposed(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
   constexpr int n = lanes<Unit>, depth = Operand<T>::depth;
   using E = sum_t<Unit>;  // pairs of bf16 move as floats
   const int64_t units = width / depth;
@@ -301,7 +331,8 @@ template <class T, class Unit> void pack_transposed(const T* x, int64_t x_stride
   for (int64_t r = 0; r < rows; r += n) {
     E* to = out + r / panel<Unit> * units * panel<Unit> + r % panel<Unit>;
     for (int64_t u = 0; u < units; u += n) {
-      const int64_t filled_rows = std::min<int64_t>(n, rows - r), filled = std::clamp<int64_t>(cols - u * depth, 0, n * depth);
+      const int64_t filled_rows = std::min<int64_t>(n, rows - r),
+                    filled = std::clamp<int64_t>(cols - u * depth, 0, n * depth);
       const T* from = x + r * x_stride + u * depth;
       Vector<E> block[n];
       if (filled_rows == n && filled == n * depth) {
@@ -340,9 +371,11 @@ template <class T, class Unit> void pack_transposed(const T* x, int64_t x_stride
   }
 }
 
-/// Sums as the left operand, depth along the columns: rows x cols (a multiple of a vector) in place for f32 and f64, rounded to
-/// pairs in dst for bf16.
-template <class Unit, class Sum> Left<Unit> left_of(const Sum* x, int64_t stride, int64_t rows, int64_t cols, Unit* dst) {
+/// Sums as the left operand, depth along the columns: rows x cols (a multiple of a vector) in place for f32 and f64,
+/// rounded to pairs in dst for bf16.
+template <class Unit, class Sum>
+Left<Unit> left_of(const Sum* x, int64_t stride, [[maybe_unused]] int64_t rows, [[maybe_unused]] int64_t cols,
+                   [[maybe_unused]] Unit* dst) {
   if constexpr (std::is_same_v<Unit, bf16_pair>) {
 #ifdef __AVX512BF16__
     for (int64_t r = 0; r < rows; ++r) {
@@ -358,9 +391,11 @@ template <class Unit, class Sum> Left<Unit> left_of(const Sum* x, int64_t stride
   }
 }
 
-/// Sums transposed as the left operand, depth along the rows: A(m, k) is x[k][m]. In place for f32 and f64; for bf16 pairs of
-/// rows are interleaved in dst, a missing last row counts as zeros.
-template <class Unit, class Sum> Left<Unit> left_transposed_of(const Sum* x, int64_t stride, int64_t rows, int64_t cols, Unit* dst) {
+/// Sums transposed as the left operand, depth along the rows: A(m, k) is x[k][m]. In place for f32 and f64; for bf16
+/// pairs of rows are interleaved in dst, a missing last row counts as zeros.
+template <class Unit, class Sum>
+Left<Unit> left_transposed_of(const Sum* x, int64_t stride, [[maybe_unused]] int64_t rows,
+                              [[maybe_unused]] int64_t cols, [[maybe_unused]] Unit* dst) {
   if constexpr (std::is_same_v<Unit, bf16_pair>) {
 #ifdef __AVX512BF16__
     alignas(64) uint16_t order[32];

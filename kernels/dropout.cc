@@ -26,7 +26,8 @@ Tensor apply(const Tensor& x, double p, const PhiloxStream& stream) {
         T* to = out + (i - begin);
 #pragma omp simd
         for (int64_t j = 0; j < count; ++j) {
-          to[j] = T((words[skip + j] >> 8) >= threshold ? static_cast<A>(x[i + j]) * scale : A{0});
+          const A kept = static_cast<A>(x[i + j]) * scale;
+          to[j] = T((words[skip + j] >> 8) >= threshold ? kept : A{0});
         }
         i += count;
       }

@@ -3,17 +3,33 @@
 
 #include <nlohmann/json.hpp>
 
+#include <memory>
+
+#include "apps/interrupt.h"
 #include "apps/program.h"
+#include "apps/progress.h"
 #include "data/emoji.h"
 #include "data/glami.h"
 #include "data/plot.h"
 #include "data/statistics.h"
+#include "tensor/check.h"
 
 namespace weft {
 namespace {
 
 void prepare(const std::string& out, const CommonOptions& common) {
-  EmojiCounts counts = prepare_emoji(out);
+  catch_interrupts();
+  std::unique_ptr<Progress> bar;
+  std::string stage;
+  EmojiCounts counts = prepare_emoji(out, {}, [&](std::string_view name, int64_t done, int64_t total) {
+    if (stage != name) {
+      bar.reset();  // the line of the stage before ends first
+      bar = std::make_unique<Progress>(stage = name, total, "steps", common.quiet || common.json);
+    }
+    check_input(!interrupted(), "interrupted: nothing was written");
+    bar->update(done);
+  });
+  bar.reset();
   if (common.json) {
     nlohmann::ordered_json json = {{"folder", out},
                                    {"emoji", counts.emoji},

@@ -204,7 +204,8 @@ class Staging {
   explicit Staging(const fs::path& target) : target_(target), path_(target.string() + ".partial") {
     std::error_code error;
     fs::remove_all(path_, error);
-    check_input(fs::create_directories(path_ / "images", error), "{}: cannot be created: {}", path_.string(),
+    const bool made = fs::create_directories(path_ / "images", error);  // before error.message() is asked for
+    check_input(made, "{}: cannot be created: {}", path_.string(),
                 error.message());
   }
   ~Staging() {

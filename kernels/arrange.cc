@@ -8,7 +8,6 @@
 #include <cstring>
 #include <numeric>
 
-#include "kernels/device/elementwise.h"
 #include "kernels/device/scatter.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -100,60 +99,6 @@ template <class Body> void walk(const Permuted& p, int a, int b, int64_t begin, 
   }
 }
 
-// The side of the squares that are transposed at a time: a line of memory.
-template <class T> inline constexpr int64_t square = 64 / static_cast<int64_t>(sizeof(T));
-
-#ifdef __AVX512BW__
-template <class T> struct LineOf { typedef T type __attribute__((vector_size(64))); };
-template <class T> using Line = typename LineOf<T>::type;
-
-// Exchanges the off-diagonal halves of ever smaller squares, down to 1.
-template <class T, int64_t half> inline void exchange_halves(Line<T> (&row)[square<T>]) {
-  constexpr int64_t n = square<T>;
-  Line<T> upper, lower;
-  for (int64_t l = 0; l < n; ++l) {
-    upper[l] = static_cast<T>(l & half ? n + l - half : l);
-    lower[l] = static_cast<T>(l & half ? n + l : l + half);
-  }
-#pragma GCC unroll 32
-  for (int64_t i = 0; i < n; ++i) {
-    if (i & half) continue;
-    const auto a = row[i], b = row[i + half];
-    row[i] = __builtin_shuffle(a, b, upper);
-    row[i + half] = __builtin_shuffle(a, b, lower);
-  }
-  if constexpr (half > 1) exchange_halves<T, half / 2>(row);
-}
-#endif
-
-// y[r * y_step + c] = x[c * x_step + r] for r < height, c < width, both at most a square's side.
-template <class T> inline void transpose_square(const T* x, int64_t x_step, T* y, int64_t y_step, int64_t height,
-                                                int64_t width, bool stream) {
-#ifdef __AVX512BW__
-  if constexpr (sizeof(T) > 1) {
-    if (height == square<T> && width == square<T>) {
-      Line<T> row[square<T>];
-#pragma GCC unroll 32
-      for (int64_t c = 0; c < square<T>; ++c) std::memcpy(&row[c], x + c * x_step, 64);
-      exchange_halves<T, square<T> / 2>(row);
-      const bool aligned = reinterpret_cast<uintptr_t>(y) % 64 == 0 && y_step % square<T> == 0;
-#pragma GCC unroll 32
-      for (int64_t r = 0; r < square<T>; ++r) {
-        if (stream && aligned) {
-          stream_copy(y + r * y_step, &row[r], 64);
-        } else {
-          std::memcpy(y + r * y_step, &row[r], 64);
-        }
-      }
-      return;
-    }
-  }
-#endif
-  for (int64_t c = 0; c < width; ++c) {
-    for (int64_t r = 0; r < height; ++r) y[r * y_step + c] = x[c * x_step + r];
-  }
-}
-
 template <class T> void permute_loop(const T* x, T* y, const Permuted& p, int64_t n) {
   const int last = p.rank - 1;
   const int64_t inner = p.extent[last];
@@ -165,30 +110,29 @@ template <class T> void permute_loop(const T* x, T* y, const Permuted& p, int64_
     });
     return;
   }
+  // A transposition of tiles between the axis that is dense in x and the one that is dense in y. A tile goes through a
+  // buffer, so that every line of x is read once even where its rows lie a power of two apart.
+  constexpr int64_t tile = 128 / sizeof(T) < 64 ? 128 / sizeof(T) : 64;
   int dense = 0;
   while (p.from[dense] != 1) ++dense;
-  const int64_t rows = p.extent[dense], row_step = p.to[dense], col_step = p.from[last];
-  // Squares of 512 bytes a side are read and written together: memory is slow where single lines lie far apart.
-  constexpr int64_t side = 512 / sizeof(T);
-  const int64_t strips = (rows + side - 1) / side;
-  const bool stream = n * static_cast<int64_t>(sizeof(T)) >= streaming_bytes;
-  parallel_for(n / (inner * rows) * strips, std::max<int64_t>(1, elements_grain / (inner * side)),
+  const int64_t rows = p.extent[dense], row_tiles = (rows + tile - 1) / tile;
+  parallel_for(n / (inner * rows) * row_tiles, std::max<int64_t>(1, elements_grain / (inner * tile)),
                [=, &p](int64_t begin, int64_t end) {
+                 T buffer[tile][tile];
                  for (int64_t unit = begin; unit < end; ++unit) {
-                   const int64_t r0 = unit % strips * side, r1 = std::min(rows, r0 + side);
-                   walk(p, dense, last, unit / strips, unit / strips + 1, [&](int64_t from, int64_t to) {
-                     for (int64_t c0 = 0; c0 < inner; c0 += side) {
-                       const int64_t c1 = std::min(inner, c0 + side);
-                       for (int64_t r = r0; r < r1; r += square<T>) {
-                         for (int64_t c = c0; c < c1; c += square<T>) {
-                           transpose_square(x + from + r + c * col_step, col_step, y + to + r * row_step + c, row_step,
-                                            std::min(square<T>, r1 - r), std::min(square<T>, c1 - c), stream);
-                         }
+                   const int64_t r0 = unit % row_tiles * tile, height = std::min(tile, rows - r0);
+                   walk(p, dense, last, unit / row_tiles, unit / row_tiles + 1, [&](int64_t from, int64_t to) {
+                     for (int64_t c0 = 0; c0 < inner; c0 += tile) {
+                       const int64_t width = std::min(tile, inner - c0);
+                       for (int64_t c = 0; c < width; ++c)
+                         std::memcpy(buffer[c], x + from + r0 + (c0 + c) * p.from[last], height * sizeof(T));
+                       for (int64_t r = 0; r < height; ++r) {
+                         T* out = y + to + (r0 + r) * p.to[dense] + c0;
+                         for (int64_t c = 0; c < width; ++c) out[c] = buffer[c][r];
                        }
                      }
                    });
                  }
-                 stream_fence();
                });
 }
 

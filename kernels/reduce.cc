@@ -70,31 +70,33 @@ template <class T> void sum_axis(const T* x, T* y, const Around& a, double scale
                  });
     return;
   }
-  // Columns of `width` neighbours are added down the axis; their sums stay in the nearest cache. Where there are few
-  // such strips, the axis is cut into pieces, as many as the shape alone says, whose sums are then added in order.
-  constexpr int64_t width = 512;
-  const int64_t strips = (a.inner + width - 1) / width, columns = a.outer * a.inner;
-  const int64_t pieces =
-      std::clamp<int64_t>(64 / std::max<int64_t>(a.outer * strips, 1), 1, std::max<int64_t>(a.n / 64, 1));
-  std::vector<A> sums(pieces * columns, A{0});
-  const int64_t unit = std::min(width, a.inner) * (a.n / pieces + 1);
-  parallel_for(a.outer * strips * pieces, std::max<int64_t>(1, elements_grain / unit), [&](int64_t begin, int64_t end) {
-    for (int64_t u = begin; u < end; ++u) {
-      const int64_t p = u % pieces, s = u / pieces % strips, o = u / pieces / strips;
-      const int64_t from = s * width, count = std::min(width, a.inner - from);
-      A* total = sums.data() + p * columns + o * a.inner + from;
-      for (int64_t i = a.n * p / pieces; i < a.n * (p + 1) / pieces; ++i) {
-        const T* row = x + (o * a.n + i) * a.inner + from;
+  // Columns of `width` neighbours are added down the axis; their sums stay in the nearest cache. Groups of rows keep
+  // rounding small.
+  constexpr int64_t width = 512, group = 1024;
+  const int64_t strips = (a.inner + width - 1) / width;
+  parallel_for(a.outer * strips,
+               std::max<int64_t>(1, elements_grain / std::max<int64_t>(a.n * std::min(width, a.inner), 1)),
+               [=](int64_t begin, int64_t end) {
+                 A total[width], part[width];
+                 for (int64_t s = begin; s < end; ++s) {
+                   const int64_t from = s % strips * width, count = std::min(width, a.inner - from);
+                   const T* base = x + s / strips * a.n * a.inner + from;
+                   std::fill_n(total, count, A{0});
+                   for (int64_t i = 0; i < a.n; i += group) {
+                     std::fill_n(part, count, A{0});
+                     for (int64_t k = i; k < std::min(a.n, i + group); ++k) {
+                       const T* row = base + k * a.inner;
 #pragma omp simd
-        for (int64_t c = 0; c < count; ++c) total[c] += static_cast<A>(row[c]);
-      }
-    }
-  });
-  elementwise(y, columns, [=, sums = sums.data()](int64_t i) {
-    A total = sums[i];
-    for (int64_t p = 1; p < pieces; ++p) total += sums[p * columns + i];
-    return T(total * static_cast<A>(scale));
-  });
+                       for (int64_t c = 0; c < count; ++c) part[c] += static_cast<A>(row[c]);
+                     }
+#pragma omp simd
+                     for (int64_t c = 0; c < count; ++c) total[c] += part[c];
+                   }
+                   T* out = y + s / strips * a.inner + from;
+#pragma omp simd
+                   for (int64_t c = 0; c < count; ++c) out[c] = T(total[c] * static_cast<A>(scale));
+                 }
+               });
 }
 
 // dx [outer, n, inner] = dy [outer, inner] * scale.

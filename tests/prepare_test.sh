@@ -68,7 +68,7 @@ echo precious >"$folder/other/GLAMI-1M-train.csv"
 expect 1 "is not empty and no emoji13 folder" "$bin/weft-prepare" emoji --out "$folder/other"
 [[ $(cat "$folder/other/"*) == precious ]] || fail "a foreign folder was changed"
 expect 1 "is not a folder" "$bin/weft-prepare" emoji --out "$folder/other/GLAMI-1M-train.csv"
-expect 1 "cannot be created" "$bin/weft-prepare" emoji --out /proc/none/emoji13
+expect 1 "cannot be created" "$bin/weft-prepare" emoji --quiet --out /proc/none/emoji13
 expect 2 "--out is required" "$bin/weft-prepare" emoji
 expect 2 "subcommand" "$bin/weft-prepare"
 [[ ! -e $folder/b.partial && ! -e $folder/b.old ]] || fail "left behind: $(ls "$folder")"

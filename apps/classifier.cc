@@ -1,0 +1,92 @@
+#include "apps/classifier.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "kernels/arrange.h"
+#include "kernels/cast.h"
+#include "nn/config.h"
+#include "tensor/autograd.h"
+
+namespace weft {
+
+Modalities Modalities::parse(const std::string& name) {
+  Modalities m{false, false, false};
+  size_t begin = 0;
+  while (begin <= name.size()) {
+    const size_t end = std::min(name.find('+', begin), name.size());
+    const std::string part = name.substr(begin, end - begin);
+    bool* which = part == "text" ? &m.text : part == "image" ? &m.image : part == "source" ? &m.source : nullptr;
+    check(which && !*which, "[modalities] the name must join text, image and source with + but is '{}'", name);
+    *which = true;
+    begin = end + 1;
+  }
+  return m;
+}
+
+std::string Modalities::name() const {
+  std::string joined;
+  const auto add = [&](bool on, const char* part) {
+    if (on) joined += (joined.empty() ? "" : "+") + std::string(part);
+  };
+  add(text, "text");
+  add(image, "image");
+  add(source, "source");
+  return joined;
+}
+
+Classifier Classifier::load(const std::filesystem::path& folder) {
+  check_input(std::filesystem::is_directory(folder), "{}: a model folder was expected but there is none", folder.string());
+  const std::filesystem::path config_file = folder / "config.json";
+  const ClassifierConfig config = ClassifierConfig::from_json(read_json_file(config_file), config_file.string());
+  SentencePiece tokenizer = SentencePiece::load(folder / "spiece.model");
+  check_input(tokenizer.size() <= config.text.vocab_size && tokenizer.eos_id() >= 0, "{}: a tokenizer of at most {} pieces with an end of sentence was expected but it has {} pieces",
+              (folder / "spiece.model").string(), config.text.vocab_size, tokenizer.size());
+  auto parameters = std::make_unique<ParameterSet>();
+  const Params frozen = Params(*parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
+  std::optional<Safetensors> text_file;
+  if (config.text_frozen) text_file.emplace(folder / "text_encoder" / "model.safetensors");
+  auto model = std::make_unique<EmbraceNetClassifier>(frozen, config, text_file ? &*text_file : nullptr);
+  parameters->check_all_used();
+  return {std::move(parameters), std::move(model), std::move(tokenizer)};
+}
+
+Tensor dock_texts(const EmbraceNetClassifier& model, const TokenTable& tokens, std::span<const uint32_t> rows, DType dtype) {
+  const bool trim = model.config.pooling == TextPooling::mean;
+  std::vector<uint32_t> order(rows.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return tokens.length(rows[a]) < tokens.length(rows[b]); });
+  Tensor docked = Tensor::empty({static_cast<int64_t>(rows.size()), model.config.embracement}, dtype);
+  const NoGrad no_grad;
+  constexpr size_t batch = 256;
+  for (size_t begin = 0; begin < order.size(); begin += batch) {
+    const size_t end = std::min(order.size(), begin + batch);
+    std::vector<uint32_t> part;
+    for (size_t i = begin; i < end; ++i) part.push_back(rows[order[i]]);
+    const TokenizedBatch texts = tokens.batch(part, trim);
+    const Tensor result = model.head.dock(text_modality, model.text_features(texts.ids, texts.mask, dtype));
+    for (size_t i = begin; i < end; ++i) {
+      docked.leading(order[i], order[i] + 1).copy_from(result.leading(static_cast<int64_t>(i - begin), static_cast<int64_t>(i - begin) + 1));
+    }
+  }
+  return docked;
+}
+
+Tensor image_tensor(const std::vector<float>& pixels, int64_t count, int64_t height, int64_t width, DType dtype) {
+  return cast(Tensor::from(pixels, {count, height, width, 3}), dtype);
+}
+
+Tensor source_tensor(const GlamiTable& table, std::span<const uint32_t> rows, int64_t sources, DType dtype) {
+  std::vector<int64_t> ids;
+  for (uint32_t row : rows) ids.push_back(static_cast<int64_t>(table[row].label_source));
+  return one_hot(Tensor::from(ids, {static_cast<int64_t>(ids.size())}), sources, dtype);
+}
+
+Tensor modality_weights(int64_t rows, const Modalities& modalities) {
+  std::vector<float> weights;
+  for (int64_t i = 0; i < rows; ++i) weights.insert(weights.end(), {float(modalities.text), float(modalities.image), float(modalities.source)});
+  return Tensor::from(weights, {rows, modality_count});
+}
+
+}  // namespace weft

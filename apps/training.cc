@@ -1,0 +1,335 @@
+#include "apps/training.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "apps/classifier.h"
+#include "apps/evaluation.h"
+#include "apps/interrupt.h"
+#include "apps/progress.h"
+#include "apps/text_cache.h"
+#include "data/split.h"
+#include "kernels/arithmetic.h"
+#include "kernels/arrange.h"
+#include "kernels/cast.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/embracement.h"
+#include "nn/checkpoint.h"
+#include "nn/config.h"
+#include "nn/model_folder.h"
+#include "nn/optimizers.h"
+#include "tensor/autograd.h"
+
+namespace weft {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::minutes checkpoint_interval{5};
+constexpr int text_chunks = 4;  // parts of a batch, by length, each padded to its own longest text
+
+// A tower's configuration from a folder of pretrained weights.
+template <class Config> Config tower_config(const std::string& folder) {
+  const fs::path file = fs::path(folder) / "config.json";
+  return Config::from_json(read_json_file(file), file.string());
+}
+
+// The parts of one run, in the order in which they depend on each other.
+class Trainer {
+ public:
+  Trainer(const TrainingOptions& options, const CommonOptions& common)
+      : o_(options), common_(common), dtype_(dtype_from_name(common.dtype)),
+        table_(read_glami(o_.data, "train", {.human_labels = o_.human_labels, .categories = nullptr})),
+        tokenizer_(SentencePiece::load(o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder))),
+        tokens_(tokenizer_, table_, o_.model.max_tokens), parameters_(common.seed), random_{common.seed ^ 0x9e3779b97f4a7c15u} {
+    choose_rows();
+    build_model();
+  }
+
+  void run();
+
+ private:
+  void choose_rows() {
+    if (o_.validation > 0) {
+      ValidationSplit split = validation_split(table_, o_.validation);
+      rows_ = std::move(split.train);
+      validation_rows_ = std::move(split.validation);
+    } else {
+      rows_.resize(table_.size());
+      std::iota(rows_.begin(), rows_.end(), 0u);
+    }
+  }
+  void build_model();
+  LoaderOptions loader_options() const;
+  Tensor text_features(const std::vector<uint32_t>& items);
+  Tensor loss(const Batch& batch);
+  Tensor random_single_modality(int64_t rows);
+  void save_model();
+  void checkpoint(int64_t step, const LoaderState& at) const;
+  std::string settings() const;
+
+  TrainingOptions o_;
+  CommonOptions common_;
+  DType dtype_;
+  GlamiTable table_;
+  SentencePiece tokenizer_;
+  TokenTable tokens_;
+  ParameterSet parameters_;
+  Random random_;
+  std::vector<uint32_t> rows_, validation_rows_;
+  std::unique_ptr<EmbraceNetClassifier> model_;
+  std::unique_ptr<TextCache> cache_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Ema> ema_;
+};
+
+void Trainer::build_model() {
+  ClassifierConfig& config = o_.model;
+  config.categories = table_.categories().names();
+  config.label_sources.assign(kLabelSources.begin(), kLabelSources.end());
+  std::optional<Safetensors> text_file, image_file;
+  if (o_.text_encoder == "scratch") {
+    config.text.vocab_size = tokenizer_.size();
+  } else {
+    config.text = tower_config<T5Config>(o_.text_encoder);
+    config.text_frozen = true;
+    text_file.emplace(fs::path(o_.text_encoder) / "model.safetensors");
+  }
+  if (o_.image_encoder != "scratch") {
+    config.image = tower_config<ResNextConfig>(o_.image_encoder);
+    image_file.emplace(fs::path(o_.image_encoder) / "model.safetensors");
+  }
+  config.image.classes = 0;
+  model_ = std::make_unique<EmbraceNetClassifier>(parameters_, config, text_file ? &*text_file : nullptr, image_file ? &*image_file : nullptr);
+  parameters_.check_all_used({"fc."});
+  if (o_.optimizer == "adamw") {
+    optimizer_ = std::make_unique<AdamW>(parameters_, AdamOptions{.weight_decay = o_.weight_decay});
+  } else {
+    optimizer_ = std::make_unique<Adam>(parameters_, AdamOptions{.weight_decay = o_.weight_decay});
+  }
+  if (o_.ema > 0) ema_ = std::make_unique<Ema>(parameters_, o_.ema, true);
+  fs::create_directories(o_.out);
+  if (config.text_frozen) {
+    const fs::path copy = o_.out / "text_encoder";
+    fs::create_directories(copy);
+    for (const char* name : {"config.json", "model.safetensors"}) {
+      fs::copy_file(fs::path(o_.text_encoder) / name, copy / name, fs::copy_options::overwrite_existing);
+    }
+    cache_ = std::make_unique<TextCache>(*model_, fs::path(o_.text_encoder) / "model.safetensors", tokens_, table_,
+                                         o_.out / "text_features.safetensors", dtype_, common_.quiet);
+  }
+}
+
+LoaderOptions Trainer::loader_options() const {
+  LoaderOptions load;
+  load.height = static_cast<int>(o_.model.image_height);
+  load.width = static_cast<int>(o_.model.image_width);
+  load.batch = o_.batch;
+  load.items_per_image = o_.items_per_image;
+  load.shuffle = true;
+  load.drop_last = static_cast<int64_t>(rows_.size()) >= o_.batch;
+  load.crop_padding = o_.crop_padding;
+  load.flip = o_.flip;
+  load.seed = common_.seed;
+  load.epochs = o_.epochs;
+  load.threads = 1;
+  load.max_broken = o_.max_broken;
+  load.on_broken = [](const std::string& error) { fmt::print(stderr, "\nskipped: {}\n", error); };
+  return load;
+}
+
+Tensor Trainer::text_features(const std::vector<uint32_t>& items) {
+  if (cache_) return cache_->rows(items);
+  if (o_.model.pooling == TextPooling::flatten) {
+    const TokenizedBatch texts = tokens_.batch(items, false, o_.token_drop, &random_);
+    return model_->text_features(texts.ids, texts.mask, dtype_, &random_);
+  }
+  // Sorted by length and cut into parts, the texts need about half the padding.
+  std::vector<uint32_t> order(items.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return tokens_.length(items[a]) < tokens_.length(items[b]); });
+  Tensors parts;
+  std::vector<int64_t> place(items.size());
+  for (int chunk = 0; chunk < text_chunks; ++chunk) {
+    const size_t begin = order.size() * chunk / text_chunks, end = order.size() * (chunk + 1) / text_chunks;
+    if (begin == end) continue;
+    std::vector<uint32_t> part;
+    for (size_t i = begin; i < end; ++i) {
+      part.push_back(items[order[i]]);
+      place[order[i]] = static_cast<int64_t>(i);
+    }
+    const TokenizedBatch texts = tokens_.batch(part, true, o_.token_drop, &random_);
+    parts.push_back(model_->text_features(texts.ids, texts.mask, dtype_, &random_));
+  }
+  return index_select(concat(parts, 0), Tensor::from(place, {static_cast<int64_t>(place.size())}));
+}
+
+// EmbraceNet's modality dropout: every row keeps modality round(2 u), u uniform: text 1/4, image 1/2, source 1/4; of those in use here.
+Tensor Trainer::random_single_modality(int64_t rows) {
+  Tensor weights = Tensor::zeros({rows, modality_count});
+  const PhiloxStream stream = random_.reserve(rows);
+  for (int64_t b = 0; b < rows; ++b) {
+    const float u = stream.uniform(b);
+    const int kept = o_.use_source ? static_cast<int>(std::nearbyint(2 * u)) : u < 0.5f ? text_modality : image_modality;
+    weights.data<float>()[b * modality_count + kept] = 1;
+  }
+  return weights;
+}
+
+Tensor Trainer::loss(const Batch& batch) {
+  const int64_t B = static_cast<int64_t>(batch.items.size());
+  const Tensor text = model_->head.dock(text_modality, text_features(batch.items));
+  const Tensor images = image_tensor(batch.images, batch.image_count, batch.height, batch.width, dtype_);
+  const Tensor image_of_item = cast(Tensor::from(batch.image_of_item, {B}), DType::i64);
+  const Tensor image = index_select(model_->head.dock(image_modality, model_->image_encoder.features(images)), image_of_item);
+  Tensor source;
+  if (o_.use_source) {
+    source = model_->head.dock(source_modality, source_tensor(table_, batch.items, model_->head.config.inputs[source_modality], dtype_));
+  }
+  const Tensor labels = cast(Tensor::from(batch.labels, {B}), DType::i64);
+  const CrossEntropyOptions cross{.label_smoothing = o_.label_smoothing};
+
+  Tensor weights = modality_weights(B, {true, true, o_.use_source});
+  if (o_.loss == LossKind::dropout && random_.reserve(1).uniform(0) < 0.5f) weights = random_single_modality(B);
+  const Tensor joint = embracement(stack_modalities({text, image, source}), weights, &random_);
+  if (o_.loss != LossKind::separate) return cross_entropy(model_->head.post(joint), labels, cross);
+  // One product for all three; the mean over 3 B rows is a third of the sum of the losses.
+  const Tensor logits = model_->head.post(concat({joint, text, image}, 0));
+  return mul(cross_entropy(logits, concat({labels, labels, labels}, 0), cross), 3);
+}
+
+void Trainer::save_model() {
+  fs::copy_file((o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder)) / "spiece.model", o_.out / "spiece.model",
+                fs::copy_options::overwrite_existing);
+  save_model_folder(o_.out, o_.model.to_json(), parameters_);
+}
+
+// What must be the same when a training is taken up again.
+std::string Trainer::settings() const {
+  return fmt::format("items {} seed {} dtype {} epochs {} batch {} items-per-image {} optimizer {} lr {} warm-up {} schedule {} weight-decay {} clip {} ema {} "
+                     "label-smoothing {} token-drop {} crop {} flip {} loss {} source {}",
+                     rows_.size(), common_.seed, common_.dtype, o_.epochs, o_.batch, o_.items_per_image, o_.optimizer, o_.schedule.peak, o_.warm_up,
+                     static_cast<int>(o_.schedule.kind), o_.weight_decay, o_.clip, o_.ema, o_.label_smoothing, o_.token_drop, o_.crop_padding,
+                     o_.flip, static_cast<int>(o_.loss), o_.use_source);
+}
+
+void Trainer::checkpoint(int64_t step, const LoaderState& at) const {
+  save_checkpoint(o_.out / "checkpoint.safetensors", parameters_, *optimizer_, ema_.get(),
+                  {.step = step, .epoch = at.epoch, .batch = at.batch, .random = random_, .notes = {{"settings", settings()}}});
+}
+
+void Trainer::run() {
+  catch_interrupts();
+  const fs::path saved = o_.out / "checkpoint.safetensors";
+  TrainingState state;
+  if (o_.resume) {
+    state = load_checkpoint(saved, parameters_, *optimizer_, ema_.get());
+    check_input(state.notes["settings"] == settings(), "{}: was made with other settings: '{}', but now they are '{}'", saved.string(),
+                state.notes["settings"], settings());
+    random_ = state.random;
+  }
+  Loader loader(table_, rows_, loader_options(), {state.epoch, state.batch});
+  const int64_t steps_per_epoch = loader.batches_per_epoch(), steps = steps_per_epoch * o_.epochs;
+  o_.schedule.steps = steps;
+  o_.schedule.warm_up = static_cast<int64_t>(o_.warm_up * static_cast<double>(steps));
+  if (!common_.quiet) {
+    fmt::print("{} items, {} categories, {} parameters, {} steps of {} items, {} on {}\n", rows_.size(), table_.categories().size(),
+               parameters_.parameter_count(), steps, o_.batch, common_.dtype, common_.device);
+  }
+  const Training training;
+  int64_t step = state.step;
+  auto saved_at = std::chrono::steady_clock::now();
+  for (int64_t epoch = state.epoch; epoch < o_.epochs; ++epoch) {
+    Progress progress(fmt::format("epoch {}/{}", epoch + 1, o_.epochs), static_cast<int64_t>(rows_.size()), "items", common_.quiet);
+    const auto start = std::chrono::steady_clock::now();
+    double summed = 0;
+    int64_t items = 0, batches = 0;
+    while (loader.state().epoch == epoch) {
+      const std::optional<Batch> batch = loader.next();
+      if (!batch) break;
+      const Tensor value = loss(*batch);
+      backward(value);
+      const double number = value.item();
+      check_input(std::isfinite(number), "the loss is {} at step {} (epoch {}); a lower --lr may help", number, step, epoch + 1);
+      if (o_.clip > 0) clip_by_global_norm(parameters_, o_.clip);
+      optimizer_->step(o_.schedule.at(step));
+      parameters_.clear_gradients();
+      if (ema_) ema_->update();
+      ++step;
+      ++batches;
+      summed += number;
+      items += static_cast<int64_t>(batch->items.size());
+      progress.update(items, fmt::format("loss {:.3f}", summed / static_cast<double>(batches)));
+      const auto now = std::chrono::steady_clock::now();
+      if (interrupted() || now - saved_at > checkpoint_interval) {
+        checkpoint(step, loader.state());
+        saved_at = now;
+        check_input(!interrupted(), "interrupted at step {} of {}; --resume goes on from {}", step, steps, saved.string());
+      }
+    }
+    progress.finish();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    if (!common_.quiet) {
+      fmt::print("epoch {}: loss {:.4f}, {:.0f} items/s, peak memory {} MiB (tensors {} MiB)\n", epoch + 1, summed / std::max<int64_t>(1, batches),
+                 items / seconds, usage.ru_maxrss >> 10, memory_stats(Device::cpu).peak_bytes >> 20);
+      std::fflush(stdout);
+    }
+  }
+  std::optional<Ema::Applied> averaged;
+  if (ema_) averaged.emplace(*ema_);
+  save_model();
+  fs::remove(saved);
+  if (!validation_rows_.empty()) {
+    const Training evaluating(false);
+    EvaluationOptions options;
+    options.dtype = dtype_;
+    options.sampled = false;
+    options.quiet = common_.quiet;
+    fmt::print("{}", evaluate(*model_, tokenizer_, table_, validation_rows_, options, &table_, rows_).to_text());
+  }
+}
+
+}  // namespace
+
+TrainingOptions TrainingOptions::glami() {
+  TrainingOptions o;
+  o.epochs = 2;
+  o.batch = 64;
+  o.optimizer = "adam";
+  o.schedule = {.kind = Schedule::Kind::constant, .peak = 1e-3};
+  o.use_source = true;
+  return o;
+}
+
+TrainingOptions TrainingOptions::small() {
+  TrainingOptions o;
+  o.model.text = {.vocab_size = 8000, .d_model = 128, .d_kv = 32, .num_heads = 4, .d_ff = 256, .num_layers = 4};
+  o.model.image = {.layers = {2, 2, 2, 2}, .planes = {16, 32, 64, 128}, .stem = 16, .groups = 8, .width_per_group = 16, .classes = 0};
+  o.model.embracement = 256;
+  o.model.image_height = o.model.image_width = 64;
+  o.model.pooling = TextPooling::mean;
+  o.epochs = 8;
+  o.batch = 128;
+  o.items_per_image = 4;
+  o.optimizer = "adamw";
+  o.schedule = {.kind = Schedule::Kind::cosine, .peak = 2e-3};
+  o.warm_up = 0.1;
+  o.weight_decay = 0.05;
+  o.clip = 1;
+  o.crop_padding = 4;
+  o.flip = true;
+  o.loss = LossKind::separate;
+  return o;
+}
+
+void train_embracenet(const TrainingOptions& options, const CommonOptions& common) { Trainer(options, common).run(); }
+
+}  // namespace weft

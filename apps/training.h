@@ -1,0 +1,53 @@
+// weft-train embracenet: its options and its run.
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "apps/program.h"
+#include "models/embracenet.h"
+#include "nn/schedule.h"
+
+namespace weft {
+
+/// How the loss sees the modalities.
+enum class LossKind {
+  paper,     // all modalities of a row, one drawn for each position
+  dropout,   // the same, but in half of the batches every row keeps one modality only (EmbraceNet's modality dropout)
+  separate,  // the paper's loss, plus that of the text alone, plus that of the image alone
+};
+
+struct TrainingOptions {
+  std::filesystem::path data, out;
+  std::string text_encoder = "scratch", image_encoder = "scratch";  // or a folder with config.json and model.safetensors
+  ClassifierConfig model;                                           // categories and label sources are filled in from the data
+  bool human_labels = false;
+  bool use_source = false;  // the third modality; off by default, since it gives emoji13's categories away
+  double validation = 0;    // share of the training items held out and evaluated at the end, to choose settings by
+
+  int64_t epochs = 0, batch = 0;
+  int items_per_image = 1;
+  std::string optimizer;  // adam or adamw
+  Schedule schedule;      // peak, kind; warm-up and steps follow from the data
+  double warm_up = 0;     // share of all steps
+  double weight_decay = 0, clip = 0, ema = 0;  // 0: none
+  double label_smoothing = 0, token_drop = 0;
+  int crop_padding = 0;
+  bool flip = false;
+  LossKind loss = LossKind::paper;
+  int64_t max_broken = 100;  // images that cannot be read: reported and skipped up to here
+  bool resume = false;
+
+  /// GLAMI-1M's benchmark: mission.md, System 1.
+  static TrainingOptions glami();
+  /// Everything from scratch on a small data set, in minutes on two cores.
+  static TrainingOptions small();
+};
+
+/// Trains and writes the model folder. Throws on bad input; an interrupt saves a checkpoint and throws.
+void train_embracenet(const TrainingOptions& options, const CommonOptions& common);
+
+}  // namespace weft

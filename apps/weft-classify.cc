@@ -1,0 +1,58 @@
+// weft-classify: the category of one item, from its picture, its text, or both.
+#include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "apps/classifier.h"
+#include "apps/program.h"
+#include "data/image.h"
+#include "data/resize.h"
+#include "kernels/cast.h"
+#include "kernels/reduce.h"
+#include "kernels/softmax.h"
+#include "tensor/autograd.h"
+
+int main(int argc, char** argv) {
+  using namespace weft;
+  CLI::App app{"Names the category of one item, from its image, its text, or both."};
+  app.footer("Example: weft-classify --model models/emoji13 --image shoe.jpg --text \"tenisky\" --geo cz");
+  std::string model, image_file, text, geo;
+  int64_t top = 5;
+  CommonOptions common;
+  app.add_option("--model", model, "Model folder")->required();
+  app.add_option("--image", image_file, "A JPEG or PNG");
+  app.add_option("--text", text, "Name and description, in any of the 13 languages");
+  app.add_option("--geo", geo, "Country of the text (cz, sk, ...); checked, but the model does not look at it");
+  app.add_option("--top", top, "Answers")->check(CLI::Range(1, 1000))->capture_default_str();
+  common.add_compute(app);
+  common.add_json(app);
+  return run_program(argc, argv, app, [&] {
+    if (image_file.empty() && app.count("--text") == 0) throw CLI::ValidationError("weft-classify", "--image, --text or both must be given");
+    if (!geo.empty() && !find_geo(geo)) throw CLI::ValidationError("--geo", "one of cz sk ro gr si hu hr es lt lv tr ee bg was expected but '" + geo + "' was given");
+    const DType dtype = dtype_from_name(common.dtype);
+    const Classifier classifier = Classifier::load(model);
+    const EmbraceNetClassifier& net = *classifier.model;
+    const NoGrad no_grad;
+    Tensors docked(modality_count);
+    if (app.count("--text")) {
+      const TokenTable tokens(classifier.tokenizer, text, net.config.max_tokens);
+      const uint32_t row[] = {0};
+      docked[text_modality] = dock_texts(net, tokens, row, dtype);
+    }
+    if (!image_file.empty()) {
+      const int h = static_cast<int>(net.config.image_height), w = static_cast<int>(net.config.image_width);
+      docked[image_modality] = net.head.dock(image_modality, net.image_encoder.features(image_tensor(resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype)));
+    }
+    const Modalities present{docked[text_modality].defined(), docked[image_modality].defined(), false};
+    const Tensor logits = net.head(stack_modalities(docked), modality_weights(1, present), nullptr);
+    const TopK best = topk(softmax(cast(logits, DType::f32)), std::min<int64_t>(top, logits.dim(1)));
+    nlohmann::json answers = nlohmann::json::array();
+    for (int64_t i = 0; i < best.values.numel(); ++i) {
+      const std::string& name = net.config.categories[best.indices.data<int64_t>()[i]];
+      const double probability = best.values.data<float>()[i];
+      if (common.json) answers.push_back({{"category", name}, {"probability", probability}});
+      else fmt::print("{:.3f}  {}\n", probability, name);
+    }
+    if (common.json) fmt::print("{}\n", nlohmann::json{{"predictions", answers}}.dump());
+  });
+}

@@ -1,0 +1,58 @@
+// weft-evaluate: the accuracy table of a trained model.
+#include <cstdio>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "apps/classifier.h"
+#include "apps/evaluation.h"
+#include "apps/program.h"
+#include "nn/config.h"
+
+int main(int argc, char** argv) {
+  using namespace weft;
+  CLI::App app{"Measures a classifier on a folder in GLAMI-1M's format: top-1 and top-5, overall and for each language."};
+  app.footer("Example: weft-evaluate --model models/emoji13 --data data/emoji13");
+  std::string model, data, split = "test", labels = "all", json_file;
+  std::vector<std::string> modalities{"text+image", "image", "text"};
+  int64_t max_broken = 100;
+  CommonOptions common;
+  app.add_option("--model", model, "Model folder")->required();
+  app.add_option("--data", data, "Data folder")->required();
+  app.add_option("--split", split, "train or test")->check(CLI::IsMember({"train", "test"}))->capture_default_str();
+  app.add_option("--labels", labels, "Rows: all, or those labelled by people")->check(CLI::IsMember({"all", "human"}))->capture_default_str();
+  app.add_option("--modalities", modalities, "What the model sees: text, image, source, joined with +; may be given several times")->capture_default_str();
+  app.add_option("--max-broken", max_broken, "Images that may be unreadable: their items are left out and counted")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--json", json_file, "Also write the figures to this file; - prints them on stdout and nothing else");
+  common.add_compute(app);
+  common.add_seed(app);
+  common.add_quiet(app);
+  return run_program(argc, argv, app, [&] {
+    EvaluationOptions options;
+    options.modalities.clear();
+    for (const std::string& name : modalities) options.modalities.push_back(Modalities::parse(name));
+    options.seed = common.seed;
+    options.dtype = dtype_from_name(common.dtype);
+    options.max_broken = max_broken;
+    options.quiet = common.quiet || json_file == "-";
+    const Classifier classifier = Classifier::load(model);
+    const CategoryIndex categories = CategoryIndex(classifier.model->config.categories);
+    const GlamiOptions reading{.human_labels = labels == "human", .categories = &categories};
+    const GlamiTable table = read_glami(data, split, reading);
+    std::optional<GlamiTable> train;
+    std::vector<uint32_t> rows(table.size()), train_rows;
+    std::iota(rows.begin(), rows.end(), 0u);
+    if (split == "test") {
+      train = read_glami(data, "train", reading);
+      train_rows.resize(train->size());
+      std::iota(train_rows.begin(), train_rows.end(), 0u);
+    }
+    const Evaluation result = evaluate(*classifier.model, classifier.tokenizer, table, rows, options, train ? &*train : nullptr, train_rows);
+    if (json_file == "-") {
+      fmt::print("{}\n", result.to_json().dump(2));
+      return;
+    }
+    fmt::print("{}", result.to_text());
+    if (!json_file.empty()) write_json_file(json_file, result.to_json());
+  });
+}

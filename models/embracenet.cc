@@ -1,0 +1,99 @@
+#include "models/embracenet.h"
+
+#include <nlohmann/json.hpp>
+
+#include "kernels/arithmetic.h"
+#include "kernels/arrange.h"
+#include "kernels/cast.h"
+#include "kernels/embracement.h"
+#include "kernels/reduce.h"
+#include "nn/config.h"
+
+namespace weft {
+
+EmbraceNet::EmbraceNet(const Params& p, const EmbraceNetConfig& c)
+    : config(c), post(p / "post", c.embracement, c.classes) {
+  for (int k = 0; k < modality_count; ++k) {
+    docking.emplace_back(p / "embracenet" / fmt::format("docking_{}", k), c.inputs[k], c.embracement);
+  }
+}
+
+Tensor EmbraceNet::dock(Modality modality, const Tensor& features) const { return docking[modality](features, Activation::relu); }
+
+Tensor EmbraceNet::operator()(const Tensor& docked, const Tensor& weights, Random* random) const {
+  return post(embracement(docked, weights, random, {.expected = random == nullptr}));
+}
+
+Tensor stack_modalities(const Tensors& docked) {
+  const auto present = std::find_if(docked.begin(), docked.end(), [](const Tensor& t) { return t.defined(); });
+  check(present != docked.end(), "[stack_modalities] at least one modality must be present");
+  Tensors parts;
+  for (const Tensor& t : docked) {
+    const Tensor part = t.defined() ? t : zeros_like(present->detach());
+    parts.push_back(part.reshape({part.dim(0), 1, part.dim(1)}));
+  }
+  return concat(parts, 1);
+}
+
+EmbraceNetConfig ClassifierConfig::head() const {
+  EmbraceNetConfig c;
+  c.inputs = {pooling == TextPooling::flatten ? max_tokens * text.d_model : text.d_model, image.features(),
+              static_cast<int64_t>(label_sources.size())};
+  c.embracement = embracement;
+  c.classes = static_cast<int64_t>(categories.size());
+  return c;
+}
+
+ClassifierConfig ClassifierConfig::from_json(const nlohmann::json& json, const std::string& file) {
+  ClassifierConfig c;
+  const ConfigReader read(json, file);
+  const std::string model = read.text("model");
+  check_input(model == "embracenet", "{}: model must be \"embracenet\" but is \"{}\"", file, model);
+  c.text = T5Config::from_json(read.object("text_encoder"), file + ": text_encoder");
+  c.image = ResNextConfig::from_json(read.object("image_encoder"), file + ": image_encoder");
+  c.embracement = read.integer("embracement", 1, 1 << 16);
+  c.max_tokens = read.integer("max_tokens", 1, 1 << 12);
+  c.image_height = read.integer("image_height", 8, 1 << 13);
+  c.image_width = read.integer("image_width", 8, 1 << 13);
+  const std::string pooling = read.text("text_pooling");
+  check_input(pooling == "flatten" || pooling == "mean", "{}: text_pooling must be \"flatten\" or \"mean\" but is \"{}\"", file, pooling);
+  c.pooling = pooling == "mean" ? TextPooling::mean : TextPooling::flatten;
+  c.text_frozen = read.flag("text_frozen");
+  c.categories = read.texts("categories");
+  c.label_sources = read.texts("label_sources");
+  check_input(!c.categories.empty() && !c.label_sources.empty(), "{}: categories and label_sources must not be empty", file);
+  return c;
+}
+
+nlohmann::json ClassifierConfig::to_json() const {
+  return {{"model", "embracenet"}, {"text_encoder", text.to_json()}, {"image_encoder", image.to_json()},
+          {"embracement", embracement}, {"max_tokens", max_tokens}, {"image_height", image_height}, {"image_width", image_width},
+          {"text_pooling", pooling == TextPooling::mean ? "mean" : "flatten"}, {"text_frozen", text_frozen},
+          {"categories", categories}, {"label_sources", label_sources}};
+}
+
+EmbraceNetClassifier::EmbraceNetClassifier(const Params& p, const ClassifierConfig& c, const Safetensors* text_file,
+                                           const Safetensors* image_file)
+    : config(c),
+      text_encoder(text_file ? (p / "text_encoder").from(*text_file).trainable(!c.text_frozen) : p / "text_encoder", c.text),
+      image_encoder(image_file ? (p / "pre_2").from(*image_file) : p / "pre_2", c.image),
+      head(p, c.head()) {}
+
+Tensor EmbraceNetClassifier::text_features(const Tensor& ids, const Tensor& mask, DType dtype, Random* random) const {
+  const Tensor hidden = text_encoder(ids, mask, dtype, random);  // [B, T, d_model]
+  const int64_t B = hidden.dim(0), T = hidden.dim(1), D = hidden.dim(2);
+  const Tensor kept = mul(hidden, cast(mask, dtype).reshape({B, T, 1}));
+  if (config.pooling == TextPooling::flatten) {
+    check(T == config.max_tokens, "[embracenet] flattened texts must have {} positions but have {}", config.max_tokens, T);
+    return kept.reshape({B, T * D});
+  }
+  // An empty text has no token to average; dividing by 1 leaves its zeros.
+  Tensor count = Tensor::zeros({B, 1}, DType::f32);
+  for (int64_t b = 0; b < B; ++b) {
+    const bool* row = mask.data<bool>() + b * T;
+    count.data<float>()[b] = 1.0f / static_cast<float>(std::max<int64_t>(1, std::count(row, row + T, true)));
+  }
+  return mul(sum(kept, 1), cast(count, dtype));
+}
+
+}  // namespace weft

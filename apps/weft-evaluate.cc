@@ -7,10 +7,12 @@
 #include "apps/classifier.h"
 #include "apps/evaluation.h"
 #include "apps/program.h"
+#include "kernels/device/parallel.h"
 #include "nn/config.h"
 
 int main(int argc, char** argv) {
   using namespace weft;
+  sleep_while_waiting(argv);
   CLI::App app{"Measures a classifier on a folder in GLAMI-1M's format: top-1 and top-5, overall and for each language."};
   app.footer("Example: weft-evaluate --model models/emoji13 --data data/emoji13");
   std::string model, data, split = "test", labels = "all", json_file;

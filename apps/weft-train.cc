@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "apps/program.h"
+#include "kernels/device/parallel.h"
 #include "apps/training.h"
 
 namespace {
@@ -22,6 +23,7 @@ weft::TrainingOptions recipe_defaults(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace weft;
+  sleep_while_waiting(argv);
   CLI::App app{"Trains a model."};
   app.footer("Example: weft-train embracenet --data data/emoji13 --out models/emoji13");
   app.require_subcommand(1);

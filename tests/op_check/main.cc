@@ -6,6 +6,7 @@
 #include <chrono>
 #include <random>
 
+#include "kernels/device/parallel.h"
 #include "op_check/check.h"
 
 using namespace weft::op_check;
@@ -31,6 +32,7 @@ TEST_CASE("test") { report(test); }
 TEST_CASE("grad") { report(grad); }
 
 int main(int argc, char** argv) {
+  weft::sleep_while_waiting(argv);
   CLI::App app{"Checks and times every op.\nExample: op_check grad -o softmax"};
   double seconds = 0.2;
   app.add_option("mode", mode, "test: f32 and bf16 against f64; grad: f64 against central differences; bench; list")

@@ -79,21 +79,25 @@ EmbraceNetClassifier::EmbraceNetClassifier(const Params& p, const ClassifierConf
       image_encoder(image_file ? (p / "pre_2").from(*image_file) : p / "pre_2", c.image),
       head(p, c.head()) {}
 
-Tensor EmbraceNetClassifier::text_features(const Tensor& ids, const Tensor& mask, DType dtype, Random* random) const {
-  const Tensor hidden = text_encoder(ids, mask, dtype, random);  // [B, T, d_model]
+Tensor pool_text(const Tensor& hidden, const Tensor& mask, TextPooling pooling) {
   const int64_t B = hidden.dim(0), T = hidden.dim(1), D = hidden.dim(2);
-  const Tensor kept = mul(hidden, cast(mask, dtype).reshape({B, T, 1}));
-  if (config.pooling == TextPooling::flatten) {
-    check(T == config.max_tokens, "[embracenet] flattened texts must have {} positions but have {}", config.max_tokens, T);
-    return kept.reshape({B, T * D});
-  }
+  const Tensor kept = mul(hidden, cast(mask, hidden.dtype()).reshape({B, T, 1}));
+  if (pooling == TextPooling::flatten) return kept.reshape({B, T * D});
   // An empty text has no token to average; dividing by 1 leaves its zeros.
-  Tensor count = Tensor::zeros({B, 1}, DType::f32);
+  Tensor share = Tensor::empty({B, 1}, DType::f64);
   for (int64_t b = 0; b < B; ++b) {
     const bool* row = mask.data<bool>() + b * T;
-    count.data<float>()[b] = 1.0f / static_cast<float>(std::max<int64_t>(1, std::count(row, row + T, true)));
+    share.data<double>()[b] = 1.0 / static_cast<double>(std::max<int64_t>(1, std::count(row, row + T, true)));
   }
-  return mul(sum(kept, 1), cast(count, dtype));
+  return mul(sum(kept, 1), cast(share, hidden.dtype()));
+}
+
+Tensor EmbraceNetClassifier::text_features(const Tensor& ids, const Tensor& mask, DType dtype, Random* random) const {
+  const Tensor hidden = text_encoder(ids, mask, dtype, random);  // [B, T, d_model]
+  const int64_t T = hidden.dim(1);
+  check(config.pooling != TextPooling::flatten || T == config.max_tokens,
+        "[embracenet] flattened texts must have {} positions but have {}", config.max_tokens, T);
+  return pool_text(hidden, mask, config.pooling);
 }
 
 }  // namespace weft

@@ -42,6 +42,10 @@ enum class TextPooling {
   mean,     // the average over the tokens, [d_model]
 };
 
+/// Hidden states [B, T, D] and mask bool [B, T] (true = a token) -> [B, T * D], or the mean [B, D], which is zero for a
+/// text without tokens.
+Tensor pool_text(const Tensor& hidden, const Tensor& mask, TextPooling pooling);
+
 /// Everything that config.json of a classifier says.
 struct ClassifierConfig {
   T5Config text;

@@ -79,6 +79,7 @@ DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& ta
   load.batch = std::max<int64_t>(1, 64 * 64 * 128 / (load.height * load.width));
   load.cache_bytes = 0;
   load.max_broken = options.max_broken;
+  load.on_broken = [](const std::string& error) { report_line("skipped: " + error); };
   Loader loader(table, firsts, load);
   Progress progress("images", static_cast<int64_t>(firsts.size()), "images", options.quiet);
   int64_t done = 0;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -51,6 +52,7 @@ void CommonOptions::add_json(CLI::App& app) { app.add_flag("--json", json, "Prin
 void CommonOptions::add_quiet(CLI::App& app) { app.add_flag("--quiet", quiet, "No progress"); }
 
 int run_program(int argc, const char* const* argv, CLI::App& app, const std::function<void()>& body) {
+  std::signal(SIGXFSZ, SIG_IGN);  // a file above the user's limit is an error of write(), as a full disk is
   try {
     app.parse(argc, argv);
     body();

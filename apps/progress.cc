@@ -21,6 +21,11 @@ std::string duration_text(double seconds) {
   return fmt::format("{}:{:02}:{:02}", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
+void report_line(const std::string& line) {
+  fmt::print(stderr, "{}{}\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", line);
+  std::fflush(stderr);
+}
+
 Progress::Progress(std::string title, int64_t total, std::string unit, bool quiet)
     : title_(std::move(title)), unit_(std::move(unit)), total_(total), quiet_(quiet), terminal_(isatty(STDERR_FILENO)),
       start_(Clock::now()), drawn_(start_) {}

@@ -27,6 +27,9 @@ class Progress {
   std::chrono::steady_clock::time_point start_, drawn_;
 };
 
+/// One line on stderr, whether quiet or not, that does not run into a bar being drawn.
+void report_line(const std::string& line);
+
 /// Seconds as "12.3 s" or "4:05".
 std::string duration_text(double seconds);
 

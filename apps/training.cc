@@ -13,6 +13,7 @@
 #include "apps/interrupt.h"
 #include "apps/progress.h"
 #include "apps/text_cache.h"
+#include "data/image.h"
 #include "data/split.h"
 #include "kernels/arithmetic.h"
 #include "kernels/arrange.h"
@@ -23,6 +24,7 @@
 #include "nn/config.h"
 #include "nn/model_folder.h"
 #include "nn/optimizers.h"
+#include "tensor/atomic_file.h"
 #include "tensor/autograd.h"
 
 namespace weft {
@@ -140,7 +142,7 @@ LoaderOptions Trainer::loader_options() const {
   load.epochs = o_.epochs;
   load.threads = 1;
   load.max_broken = o_.max_broken;
-  load.on_broken = [](const std::string& error) { fmt::print(stderr, "\nskipped: {}\n", error); };
+  load.on_broken = [](const std::string& error) { report_line("skipped: " + error); };
   return load;
 }
 
@@ -205,9 +207,12 @@ Tensor Trainer::loss(const Batch& batch) {
 }
 
 void Trainer::save_model() {
-  fs::copy_file((o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder)) / "spiece.model", o_.out / "spiece.model",
-                fs::copy_options::overwrite_existing);
+  // The tokenizer gets its name last, so that a full disk leaves the model that was there.
+  const std::vector<uint8_t> tokenizer = read_file((o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder)) / "spiece.model", 1 << 30);
+  AtomicFile copy(o_.out / "spiece.model");
+  copy.write(tokenizer.data(), tokenizer.size());
   save_model_folder(o_.out, o_.model.to_json(), parameters_);
+  copy.commit();
 }
 
 // What must be the same when a training is taken up again.
@@ -283,6 +288,7 @@ void Trainer::run() {
       std::fflush(stdout);
     }
   }
+  if (loader.broken() > 0) report_line(fmt::format("{} images could not be read: their items were left out", loader.broken()));
   std::optional<Ema::Applied> averaged;
   if (ema_) averaged.emplace(*ema_);
   save_model();

@@ -32,7 +32,13 @@ int main(int argc, char** argv) {
   return run_program(argc, argv, app, [&] {
     EvaluationOptions options;
     options.modalities.clear();
-    for (const std::string& name : modalities) options.modalities.push_back(Modalities::parse(name));
+    for (const std::string& name : modalities) {
+      try {
+        options.modalities.push_back(Modalities::parse(name));
+      } catch (const std::invalid_argument& error) {
+        throw CLI::ValidationError("--modalities", error.what());
+      }
+    }
     options.seed = common.seed;
     options.dtype = dtype_from_name(common.dtype);
     options.max_broken = max_broken;

@@ -25,7 +25,11 @@ ResNextConfig ResNextConfig::from_json(const nlohmann::json& json, const std::st
   c.groups = read.integer("groups", 1, 1 << 12);
   c.width_per_group = read.integer("width_per_group", 1, 1 << 12);
   c.classes = read.integer("classes", 0, 1 << 24);
-  c.validate();
+  try {
+    c.validate();
+  } catch (const std::invalid_argument& error) {
+    fail("{}: {}", file, error.what());
+  }
   return c;
 }
 

@@ -26,6 +26,9 @@ T5Config T5Config::from_json(const nlohmann::json& json, const std::string& file
   c.num_layers = read.integer("num_layers", 1, 1 << 10);
   c.relative_attention_num_buckets = read.integer("relative_attention_num_buckets", 4, 1 << 12, c.relative_attention_num_buckets);
   c.relative_attention_max_distance = read.integer("relative_attention_max_distance", 2, 1 << 20, c.relative_attention_max_distance);
+  check_input(c.relative_attention_max_distance > c.relative_attention_num_buckets / 4,
+              "{}: relative_attention_max_distance must be more than a quarter of the {} buckets but is {}", file, c.relative_attention_num_buckets,
+              c.relative_attention_max_distance);
   c.layer_norm_epsilon = read.number("layer_norm_epsilon", 0, 1, c.layer_norm_epsilon);
   c.dropout_rate = read.number("dropout_rate", 0, 0.999, c.dropout_rate);
   const std::string feed_forward = read.text("feed_forward_proj", "gated-gelu");

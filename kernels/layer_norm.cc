@@ -7,32 +7,58 @@
 #include <cmath>
 
 #include "kernels/device/row_sums.h"
-#include "kernels/device/stream.h"
+#include "kernels/device/rows.h"
 #include "tensor/autograd.h"
 
 namespace weft {
 
 namespace {
 
+// row = x - x[0], padded with 0; returns its sum.
+template <class T, class A = accumulator_t<T>> A read_from_first(const T* x, A* row, int64_t cols) {
+  const A origin = x[0];
+#pragma omp simd
+  for (int64_t c = 0; c < cols; ++c) row[c] = static_cast<A>(x[c]) - origin;
+  std::fill(row + cols, row + padded(cols), A{0});
+  RowLanes<A> sum{};
+  for (int64_t c = 0; c < cols; c += row_lanes) sum += row_vector(row + c);
+  return lane_sum<A>(sum);
+}
+
 template <class T, class A = accumulator_t<T>>
 void layer_norm_forward(const T* x, const A* weight, const A* bias, T* y, A* mean, A* rstd, int64_t rows, int64_t cols, double eps) {
-  const bool stream = streams<T>(rows * cols);
-  parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end && cols > 0; ++r) {
-      const T* xr = x + r * cols;
-      const A origin = xr[0], count = static_cast<A>(cols);
-      const A centre = row_sum<A>(cols, [=](int64_t c) { return static_cast<A>(xr[c]) - origin; }) / count;
-      const A squares = row_sum<A>(cols, [=](int64_t c) {
-        const A d = (static_cast<A>(xr[c]) - origin) - centre;
-        return d * d;
-      });
-      const A scale = 1 / std::sqrt(squares / count + static_cast<A>(eps));
-      mean[r] = centre;
-      rstd[r] = scale;
-      write_elements(y + r * cols, cols, stream,
-                     [=](int64_t c) { return ((static_cast<A>(xr[c]) - origin) - centre) * scale * weight[c] + bias[c]; });
+  const int64_t width = padded(cols), group = rows_together(width);
+  const std::vector<A> padded_weight = padded_copy(weight, cols), padded_bias = padded_copy(bias, cols);
+  parallel_for(cols > 0 ? rows : 0, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)),
+               [=, w = padded_weight.data(), b = padded_bias.data()](int64_t begin, int64_t end) {
+    std::vector<A> scratch(group * width);
+    RowWriter<T> out(y + begin * cols, streams<T>(rows * cols));
+    for (int64_t r = begin; r < end; r += group) {
+      const int64_t count = std::min(group, end - r);
+      A squares[max_rows_together];
+      for (int64_t k = 0; k < count; ++k) {
+        A* row = scratch.data() + k * width;
+        mean[r + k] = read_from_first(x + (r + k) * cols, row, cols) / static_cast<A>(cols);
+      }
+      for (int64_t k = 0; k < count; ++k) {
+        A* row = scratch.data() + k * width;
+        const A centre = mean[r + k];
+        std::fill(row + cols, row + width, centre);
+        RowLanes<A> sum{};
+        for (int64_t c = 0; c < width; c += row_lanes) {
+          const RowLanes<A> d = row_vector(row + c) - centre;
+          sum += d * d;
+        }
+        squares[k] = lane_sum<A>(sum);
+      }
+#pragma omp simd
+      for (int64_t k = 0; k < count; ++k) rstd[r + k] = 1 / std::sqrt(squares[k] / static_cast<A>(cols) + static_cast<A>(eps));
+      for (int64_t k = 0; k < count; ++k) {
+        out.write_padded(cols, [=, row = scratch.data() + k * width, centre = mean[r + k], scale = rstd[r + k]](int64_t c) {
+          return (row[c] - centre) * scale * w[c] + b[c];
+        });
+      }
     }
-    if (stream) stream_fence();
   });
 }
 
@@ -40,35 +66,42 @@ void layer_norm_forward(const T* x, const A* weight, const A* bias, T* y, A* mea
 template <class T, class A = accumulator_t<T>>
 void layer_norm_backward(const T* x, const A* weight, const A* mean, const A* rstd, const T* dy, T* dx, A* dweight, A* dbias,
                          int64_t rows, int64_t cols) {
-  const bool stream = streams<T>(rows * cols), parameters = dweight || dbias;
-  const std::vector<double> sums = sum_over_rows<A>(rows, parameters ? 2 * cols : 0, cols, [=](int64_t r, A* dw) {
-    if (cols == 0) return;
-    const T *xr = x + r * cols, *gr = dy + r * cols;
-    const A origin = xr[0], centre = mean[r], scale = rstd[r];
-    if (parameters) {
-      A* db = dw + cols;
-#pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) {
-        const A g = gr[c];
-        dw[c] += g * (((static_cast<A>(xr[c]) - origin) - centre) * scale);
-        db[c] += g;
+  const int64_t width = padded(cols), group = rows_together(width);
+  const std::vector<A> padded_weight = padded_copy(weight, cols);
+  const std::vector<double> sums = sum_over_rows<A>(cols > 0 ? rows : 0, 2 * width, cols, [&](int64_t first) {
+    return [=, w = padded_weight.data(), scratch = std::vector<A>(2 * group * width),
+            out = RowWriter<T>(dx ? dx + first * cols : nullptr, streams<T>(rows * cols))](int64_t begin, int64_t end, A* dw) mutable {
+      A* db = dw + width;
+      for (int64_t r = begin; r < end; r += group) {
+        const int64_t count = std::min(group, end - r);
+        A offset[max_rows_together], slope[max_rows_together];
+        for (int64_t k = 0; k < count; ++k) {
+          A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
+          read_from_first(x + (r + k) * cols, xr, cols);
+          read_row(dy + (r + k) * cols, gr, cols);
+          const A centre = mean[r + k], scale = rstd[r + k];
+          RowLanes<A> sum{}, dot{};
+          for (int64_t c = 0; c < width; c += row_lanes) {
+            const RowLanes<A> d = row_vector(xr + c) - centre, g = row_vector(gr + c), h = g * row_vector(w + c);
+            row_vector(dw + c) += g * (d * scale);
+            row_vector(db + c) += g;
+            sum += h;
+            dot += h * d;
+          }
+          offset[k] = lane_sum<A>(sum) / static_cast<A>(cols);
+          slope[k] = lane_sum<A>(dot) * scale * scale / static_cast<A>(cols);
+        }
+        for (int64_t k = 0; dx && k < count; ++k) {
+          const A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
+          out.write_padded(cols, [=, centre = mean[r + k], scale = rstd[r + k], o = offset[k], s = slope[k]](int64_t c) {
+            return scale * (gr[c] * w[c] - o - (xr[c] - centre) * s);
+          });
+        }
       }
-    }
-    if (!dx) return;
-    A sum = 0, dot = 0;
-#pragma omp simd reduction(+ : sum, dot)
-    for (int64_t c = 0; c < cols; ++c) {
-      const A h = static_cast<A>(gr[c]) * weight[c];
-      sum += h;
-      dot += h * ((static_cast<A>(xr[c]) - origin) - centre);
-    }
-    const A offset = sum / static_cast<A>(cols), slope = dot * scale * scale / static_cast<A>(cols);
-    write_elements(dx + r * cols, cols, stream, [=](int64_t c) {
-      return scale * (static_cast<A>(gr[c]) * weight[c] - offset - ((static_cast<A>(xr[c]) - origin) - centre) * slope);
-    });
-  }, stream_fence);
+    };
+  });
   if (dweight) std::copy(sums.begin(), sums.begin() + cols, dweight);
-  if (dbias) std::copy(sums.begin() + cols, sums.end(), dbias);
+  if (dbias) std::copy(sums.begin() + width, sums.begin() + width + cols, dbias);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "kernels/device/row_sums.h"
-#include "kernels/device/stream.h"
+#include "kernels/device/rows.h"
 #include "tensor/autograd.h"
 
 namespace weft {
@@ -15,38 +15,62 @@ namespace {
 
 template <class T, class A = accumulator_t<T>>
 void rms_norm_forward(const T* x, const A* weight, T* y, A* rstd, int64_t rows, int64_t cols, double eps) {
-  const bool stream = streams<T>(rows * cols);
-  parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const T* xr = x + r * cols;
-      const A squares = row_sum<A>(cols, [=](int64_t c) { return static_cast<A>(xr[c]) * static_cast<A>(xr[c]); });
-      const A scale = 1 / std::sqrt(squares / static_cast<A>(cols) + static_cast<A>(eps));
-      rstd[r] = scale;
-      write_elements(y + r * cols, cols, stream, [=](int64_t c) { return static_cast<A>(xr[c]) * scale * weight[c]; });
+  const int64_t width = padded(cols), group = rows_together(width);
+  const std::vector<A> w = padded_copy(weight, cols);
+  parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=, w = w.data()](int64_t begin, int64_t end) {
+    std::vector<A> scratch(group * width);
+    RowWriter<T> out(y + begin * cols, streams<T>(rows * cols));
+    for (int64_t r = begin; r < end; r += group) {
+      const int64_t count = std::min(group, end - r);
+      A squares[max_rows_together];
+      for (int64_t k = 0; k < count; ++k) {
+        A* row = scratch.data() + k * width;
+        read_row(x + (r + k) * cols, row, cols);
+        RowLanes<A> sum{};
+        for (int64_t c = 0; c < width; c += row_lanes) sum += row_vector(row + c) * row_vector(row + c);
+        squares[k] = lane_sum<A>(sum);
+      }
+#pragma omp simd
+      for (int64_t k = 0; k < count; ++k) rstd[r + k] = 1 / std::sqrt(squares[k] / static_cast<A>(cols) + static_cast<A>(eps));
+      for (int64_t k = 0; k < count; ++k) {
+        out.write_padded(cols, [=, row = scratch.data() + k * width, scale = rstd[r + k]](int64_t c) { return row[c] * scale * w[c]; });
+      }
     }
-    if (stream) stream_fence();
   });
 }
 
 // dx and dweight may be null.
 template <class T, class A = accumulator_t<T>>
 void rms_norm_backward(const T* x, const A* weight, const A* rstd, const T* dy, T* dx, A* dweight, int64_t rows, int64_t cols) {
-  const bool stream = streams<T>(rows * cols);
-  const std::vector<double> sums = sum_over_rows<A>(rows, dweight ? cols : 0, cols, [=](int64_t r, A* dw) {
-    const T *xr = x + r * cols, *gr = dy + r * cols;
-    const A scale = rstd[r];
-    if (dweight) {
-#pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) dw[c] += static_cast<A>(gr[c]) * (static_cast<A>(xr[c]) * scale);
-    }
-    if (!dx) return;
-    const A dot = row_sum<A>(cols, [=](int64_t c) { return static_cast<A>(gr[c]) * weight[c] * static_cast<A>(xr[c]); });
-    const A slope = dot * scale * scale * scale / static_cast<A>(cols);
-    write_elements(dx + r * cols, cols, stream, [=](int64_t c) {
-      return static_cast<A>(gr[c]) * weight[c] * scale - static_cast<A>(xr[c]) * slope;
-    });
-  }, stream_fence);
-  if (dweight) std::copy(sums.begin(), sums.end(), dweight);
+  const int64_t width = padded(cols), group = rows_together(width);
+  const std::vector<A> padded_weight = padded_copy(weight, cols);
+  const std::vector<double> sums = sum_over_rows<A>(rows, width, cols, [&](int64_t first) {
+    return [=, w = padded_weight.data(), scratch = std::vector<A>(2 * group * width),
+            out = RowWriter<T>(dx ? dx + first * cols : nullptr, streams<T>(rows * cols))](int64_t begin, int64_t end, A* dw) mutable {
+      for (int64_t r = begin; r < end; r += group) {
+        const int64_t count = std::min(group, end - r);
+        A slope[max_rows_together];
+        for (int64_t k = 0; k < count; ++k) {
+          A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
+          read_row(x + (r + k) * cols, xr, cols);
+          read_row(dy + (r + k) * cols, gr, cols);
+          const A scale = rstd[r + k];
+          RowLanes<A> dot{};
+          for (int64_t c = 0; c < width; c += row_lanes) {
+            const RowLanes<A> gx = row_vector(gr + c) * row_vector(xr + c);
+            row_vector(dw + c) += gx * scale;
+            dot += gx * row_vector(w + c);
+          }
+          slope[k] = lane_sum<A>(dot) * scale * scale * scale / static_cast<A>(cols);
+        }
+        for (int64_t k = 0; dx && k < count; ++k) {
+          const A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
+          out.write_padded(cols, [=, scale = rstd[r + k], s = slope[k]](int64_t c) { return gr[c] * w[c] * scale - xr[c] * s; });
+        }
+      }
+    };
+  });
+  if (dweight) std::copy(sums.begin(), sums.begin() + cols, dweight);
 }
 
 }  // namespace

@@ -1,0 +1,149 @@
+// Rows of a tensor taken in and out of accumulator precision. A kernel reads a row once into scratch in the nearest cache, and
+// hands what it computes to a RowWriter, so that bf16 is converted in whole lines whatever the length of a row.
+#pragma once
+
+#include <cstring>
+#include <vector>
+
+#include "kernels/device/stream.h"
+#include "tensor/dispatch.h"
+
+// Without AVX-512 gcc notes that such vectors are passed in memory; they never leave an object file.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace weft {
+
+/// Scratch rows are padded to this many elements, so that loops over them have no remainder.
+inline constexpr int64_t row_lanes = 16;
+inline int64_t padded(int64_t n) { return (n + row_lanes - 1) & -row_lanes; }
+
+/// 16 elements as one vector. Sums are written with these: gcc ends a scalar loop's sum in 16 additions one after another.
+template <class A> struct LanesOf {
+  typedef A type __attribute__((vector_size(row_lanes * sizeof(A)), aligned(alignof(A)), may_alias));
+};
+template <class A> using RowLanes = typename LanesOf<A>::type;
+template <class A> const RowLanes<A>& row_vector(const A* from) { return *reinterpret_cast<const RowLanes<A>*>(from); }
+template <class A> RowLanes<A>& row_vector(A* to) { return *reinterpret_cast<RowLanes<A>*>(to); }
+template <class A> A lane_sum(const RowLanes<A>& v) {
+  const auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  const auto two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
+  return two[0] + two[1];
+}
+
+/// Copies 64 bytes, past the caches if `stream`; then `to` is aligned to 64 bytes.
+inline void store_line(void* to, const void* from, bool stream) {
+#ifdef __AVX512F__
+  if (stream) return _mm512_stream_si512(static_cast<__m512i*>(to), _mm512_loadu_si512(from));
+#elif defined __SSE2__
+  if (stream) return stream_copy(to, from, 64);
+#endif
+  std::memcpy(to, from, 64);
+}
+
+/// The elements of one line of 64 bytes: to[i] = T(from[i]).
+template <class T> void write_line(T* to, const accumulator_t<T>* from, bool stream) {
+  if constexpr (std::is_same_v<T, accumulator_t<T>>) return store_line(to, from, stream);
+  constexpr int64_t line = 64 / sizeof(T);
+#ifdef __AVX512BF16__
+  if constexpr (std::is_same_v<T, bf16>) {
+    const __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
+    // The instruction rounds as bf16(float) does, but takes subnormal numbers (class 0x20) for 0.
+    if ((_mm512_fpclass_ps_mask(low, 0x20) | _mm512_fpclass_ps_mask(high, 0x20)) == 0) {
+      const __m512bh both = _mm512_cvtne2ps_pbh(high, low);
+      return store_line(to, &both, stream);
+    }
+  }
+#endif
+  alignas(64) T rounded[line];
+#pragma omp simd
+  for (int64_t i = 0; i < line; ++i) rounded[i] = T(from[i]);
+  store_line(to, rounded, stream);
+}
+
+/// Writes consecutive elements from `to` on, computed in accumulator precision; past the caches if `stream`. What was written is
+/// in memory when the writer is gone. One a thread.
+template <class T> class RowWriter {
+ public:
+  using A = accumulator_t<T>;
+
+  RowWriter(T* to, bool stream) : stream_(stream) {
+    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % 64 / sizeof(T));
+    to_ = to - past;
+    begin_ = fill_ = past;
+  }
+  RowWriter(const RowWriter&) = delete;
+  RowWriter& operator=(const RowWriter&) = delete;
+  ~RowWriter() {
+    write_lines();
+    if (fill_ > begin_) write_part(begin_, fill_);
+    if (stream_) stream_fence();
+  }
+
+  /// The next n elements are f(0) .. f(n - 1).
+  template <class F> void write(int64_t n, F&& f) { append(n, n, f); }
+
+  /// The same, but f may be called for up to padded(n).
+  template <class F> void write_padded(int64_t n, F&& f) { append(n, padded(n), f); }
+
+ private:
+  static constexpr int64_t line = 64 / sizeof(T), size = 1024;
+
+  template <class F> void append(int64_t n, int64_t calls, F& f) {
+    for (int64_t done = 0; done < n;) {
+      const int64_t room = (size - fill_) & -row_lanes, count = std::min(room, calls - done);
+      A* at = block_ + fill_;
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) at[i] = f(done + i);
+      fill_ += std::min(count, n - done);
+      done += count;
+      if (size - fill_ < size / 2) write_lines();
+    }
+  }
+
+  void write_lines() {
+    const int64_t whole = fill_ / line * line;
+    for (int64_t i = 0; i < whole; i += line) {
+      if (i < begin_) {
+        write_part(begin_, line);
+      } else {
+        write_line(to_ + i, block_ + i, stream_);
+      }
+    }
+    if (whole == 0) return;
+    std::memcpy(block_, block_ + whole, line * sizeof(A));
+    to_ += whole;
+    fill_ -= whole;
+    begin_ = 0;
+  }
+
+  // Of the first line only.
+  void write_part(int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to_[i] = T(block_[i]);
+  }
+
+  alignas(64) A block_[size + 64] = {};
+  T* to_;
+  int64_t begin_, fill_;  // the elements of block_ that are waiting; block_[0] belongs at to_, which starts a line
+  bool stream_;
+};
+
+/// row[i] = from[i] for i in [0, n), and `pad` up to padded(n).
+template <class T, class A = accumulator_t<T>> void read_row(const T* from, A* row, int64_t n, A pad = 0) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) row[i] = static_cast<A>(from[i]);
+  for (int64_t i = n; i < padded(n); ++i) row[i] = pad;
+}
+
+/// A row of parameters, padded with 0.
+template <class A> std::vector<A> padded_copy(const A* from, int64_t n) {
+  std::vector<A> result(padded(n));
+  std::copy(from, from + n, result.begin());
+  return result;
+}
+
+/// Short rows are taken together, so that the latency of one row's sum and root is spent on the others.
+inline constexpr int64_t max_rows_together = 16;
+inline int64_t rows_together(int64_t width) { return std::clamp<int64_t>(2048 / std::max<int64_t>(width, 1), 1, max_rows_together); }
+
+}  // namespace weft

@@ -1,10 +1,11 @@
 // Forward:   a + b      a - b      a * b                  a / b
-// Backward:  dy, dy     dy, -dy    dy * b, dy * a         dy / b, -(dy / b) * y     each then summed over its broadcast
-// axes Saved:     nothing    nothing    what the other needs   b, y
+// Backward:  dy, dy     dy, -dy    dy * b, dy * a         dy / b, -dy a / b^2     each summed over its broadcast axes
+// Saved:     nothing    nothing    what the other needs   b, and a for db
 #include "kernels/arithmetic.h"
 
 #include <array>
 
+#include "kernels/cast.h"
 #include "kernels/device/elementwise.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -21,7 +22,6 @@ struct Pairing {
 };
 
 Pairing pair_up(const char* op, const Tensor& a, const Tensor& b) {
-  check_same(op, a, b);
   Pairing p;
   const int rank = std::max(a.rank(), b.rank());
   for (int i = 0; i < rank; ++i) p.shape.push_back(0);
@@ -54,7 +54,8 @@ Pairing pair_up(const char* op, const Tensor& a, const Tensor& b) {
 }
 
 // Walks over runs of the innermost joined axis; the inner loop has a and b either in step with y or held.
-template <class T, class F> void binary_loop(const Pairing& p, const T* a, const T* b, T* y, F f) {
+template <class Ta, class Tb, class T, class F>
+void binary_loop(const Pairing& p, const Ta* a, const Tb* b, T* y, F f) {
   using A = accumulator_t<T>;
   const int last = p.rank - 1;
   const int64_t inner = p.extent[last], n = p.shape.numel();
@@ -69,7 +70,8 @@ template <class T, class F> void binary_loop(const Pairing& p, const T* a, const
     }
     for (int64_t done = begin; done < end;) {
       const int64_t count = std::min(inner - col, end - done);
-      const T *ar = a + a_base + (a_held ? 0 : col), *br = b + b_base + (b_held ? 0 : col);
+      const Ta* ar = a + a_base + (a_held ? 0 : col);
+      const Tb* br = b + b_base + (b_held ? 0 : col);
       T* yr = out + (done - begin);
       if (b_held) {
         const A held = static_cast<A>(*br);
@@ -96,10 +98,44 @@ template <class T, class F> void binary_loop(const Pairing& p, const T* a, const
 }
 
 template <class F> Tensor binary(const char* op, const Tensor& a, const Tensor& b, F f) {
+  check_same(op, a, b);
   const Pairing p = pair_up(op, a, b);
   Tensor y = Tensor::empty(p.shape, a.dtype(), a.device());
   on_device(op, a, [&]<class T> { binary_loop(p, a.data<T>(), b.data<T>(), y.data<T>(), f); });
   return y;
+}
+
+// dy * f(a, b) summed over the axes that `shape` does not have. A term that is summed is not rounded to bf16 before.
+template <class F>
+Tensor product_sum(const char* op, const Tensor& dy, const Tensor& a, const Tensor& b, const Shape& shape, F f) {
+  const DType exact = parameter_dtype(dy.dtype());
+  const Pairing p = pair_up(op, a, b);
+  Tensor factor = Tensor::empty(p.shape, exact, dy.device());
+  const bool summed = !(dy.shape() == shape);
+  const Pairing q = pair_up(op, dy, factor);
+  Tensor product = Tensor::empty(q.shape, summed ? exact : dy.dtype(), dy.device());
+  on_device(op, dy, [&]<class T> {
+    using A = accumulator_t<T>;
+    binary_loop(p, a.data<T>(), b.data<T>(), factor.data<A>(), f);
+    const auto multiply = [&]<class Out>(Out* y) {
+      binary_loop(q, dy.data<T>(), factor.data<A>(), y, [](auto g, auto v) { return g * v; });
+    };
+    if (summed) {
+      multiply(product.data<A>());
+    } else {
+      multiply(product.data<T>());
+    }
+  });
+  return cast(unbroadcast(product, shape), dy.dtype());
+}
+
+// f(dy, x) summed likewise.
+template <class F> Tensor binary_sum(const char* op, const Tensor& dy, const Tensor& x, const Shape& shape, F f) {
+  if (dy.shape() == shape) return binary(op, dy, x, f);
+  const Pairing p = pair_up(op, dy, x);
+  Tensor terms = Tensor::empty(p.shape, parameter_dtype(dy.dtype()), dy.device());
+  on_device(op, dy, [&]<class T> { binary_loop(p, dy.data<T>(), x.data<T>(), terms.data<accumulator_t<T>>(), f); });
+  return cast(unbroadcast(terms, shape), dy.dtype());
 }
 
 template <class F> Tensor unary(const char* op, const Tensor& x, F f) {
@@ -137,23 +173,21 @@ Tensor sub(const Tensor& a, const Tensor& b) {
 }
 
 Tensor mul(const Tensor& a, const Tensor& b) {
-  const bool da = a.needs_grad(), db = b.needs_grad();
+  const Tensor for_b = b.needs_grad() ? a.detach() : Tensor(), for_a = a.needs_grad() ? b.detach() : Tensor();
   return record("mul", binary("mul", a, b, times), {a, b},
-                [as = a.shape(), bs = b.shape(), a_saved = db ? a.detach() : Tensor(),
-                 b_saved = da ? b.detach() : Tensor()](const Tensor& dy) -> Tensors {
-                  return {b_saved ? unbroadcast(binary("mul", dy, b_saved, times), as) : Tensor(),
-                          a_saved ? unbroadcast(binary("mul", dy, a_saved, times), bs) : Tensor()};
+                [as = a.shape(), bs = b.shape(), for_a, for_b](const Tensor& dy) -> Tensors {
+                  return {for_a ? binary_sum("mul", dy, for_a, as, times) : Tensor(),
+                          for_b ? binary_sum("mul", dy, for_b, bs, times) : Tensor()};
                 });
 }
 
 Tensor div(const Tensor& a, const Tensor& b) {
-  Tensor y = binary("div", a, b, over);
-  return record("div", y, {a, b},
-                [as = a.shape(), da = a.needs_grad(), b = b.detach(),
-                 y = b.needs_grad() ? y : Tensor()](const Tensor& dy) -> Tensors {
-                  const Tensor quotient = binary("div", dy, b, over);
-                  return {da ? unbroadcast(quotient, as) : Tensor(),
-                          y ? unbroadcast(binary("div", quotient, y, minus_times), b.shape()) : Tensor()};
+  const Tensor for_b = b.needs_grad() ? a.detach() : Tensor();
+  return record("div", binary("div", a, b, over), {a, b},
+                [as = a.shape(), da = a.needs_grad(), b = b.detach(), for_b](const Tensor& dy) -> Tensors {
+                  const auto slope = [](auto u, auto v) { return -u / (v * v); };
+                  return {da ? binary_sum("div", dy, b, as, over) : Tensor(),
+                          for_b ? product_sum("div", dy, for_b, b, b.shape(), slope) : Tensor()};
                 });
 }
 

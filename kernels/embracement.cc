@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "kernels/device/parallel.h"
+#include "kernels/device/philox_lanes.h"
+#include "kernels/device/rows.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -13,23 +15,42 @@ namespace weft {
 
 namespace {
 
-template <class T>
-void choose_forward(const T* docked, const int64_t* drawn, T* y, int64_t B, int64_t K, int64_t C) {
+template <class T, class Index>
+void choose_forward(const T* docked, const Index* drawn, T* y, int64_t B, int64_t K, int64_t C) {
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(C, 1)), [=](int64_t begin, int64_t end) {
+    using A = accumulator_t<T>;
+    RowWriter<T> out(y + begin * C, streams<T>(B * C));
+    std::vector<A> row(C);
     for (int64_t b = begin; b < end; ++b) {
-      const T* from = docked + b * K * C;
-      for (int64_t c = 0; c < C; ++c) y[b * C + c] = from[drawn[b * C + c] * C + c];
+      // All rows are read, for their lines of memory come in any case, and this vectorises.
+      for (int64_t k = 0; k < K; ++k) {
+        const T* from = docked + (b * K + k) * C;
+        const Index* index = drawn + b * C;
+        A* to = row.data();
+#pragma omp simd
+        for (int64_t c = 0; c < C; ++c) {
+          const A v = from[c];
+          to[c] = index[c] == k ? v : to[c];
+        }
+      }
+      out.write(C, [from = row.data()](int64_t c) { return from[c]; });
     }
   });
 }
 
-template <class T>
-void choose_backward(const T* dy, const int64_t* drawn, T* dx, int64_t B, int64_t K, int64_t C) {
+template <class T, class Index>
+void choose_backward(const T* dy, const Index* drawn, T* dx, int64_t B, int64_t K, int64_t C) {
+  using A = accumulator_t<T>;
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(K * C, 1)), [=](int64_t begin, int64_t end) {
+    RowWriter<T> out(dx + begin * K * C, streams<T>(B * K * C));
     for (int64_t b = begin; b < end; ++b) {
+      const T* from = dy + b * C;
+      const Index* index = drawn + b * C;
       for (int64_t k = 0; k < K; ++k) {
-        T* to = dx + (b * K + k) * C;
-        for (int64_t c = 0; c < C; ++c) to[c] = drawn[b * C + c] == k ? dy[b * C + c] : T(0);
+        out.write(C, [=](int64_t c) {
+          const A v = from[c];  // loaded in any case, so that the loop vectorises
+          return index[c] == k ? v : A{0};
+        });
       }
     }
   });
@@ -40,6 +61,7 @@ void expect_forward(const T* docked, const float* p, T* y, int64_t B, int64_t K,
   using A = accumulator_t<T>;
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(K * C, 1)), [=](int64_t begin, int64_t end) {
     std::vector<A> sum(C);
+    RowWriter<T> out(y + begin * C, streams<T>(B * C));
     for (int64_t b = begin; b < end; ++b) {
       std::fill(sum.begin(), sum.end(), A{0});
       for (int64_t k = 0; k < K; ++k) {
@@ -49,7 +71,7 @@ void expect_forward(const T* docked, const float* p, T* y, int64_t B, int64_t K,
 #pragma omp simd
         for (int64_t c = 0; c < C; ++c) to[c] += weight * static_cast<A>(from[c]);
       }
-      for (int64_t c = 0; c < C; ++c) y[b * C + c] = T(sum[c]);
+      out.write(C, [from = sum.data()](int64_t c) { return from[c]; });
     }
   });
 }
@@ -58,39 +80,42 @@ template <class T>
 void expect_backward(const T* dy, const float* p, T* dx, int64_t B, int64_t K, int64_t C) {
   using A = accumulator_t<T>;
   parallel_for(B, std::max<int64_t>(1, elements_grain / std::max<int64_t>(K * C, 1)), [=](int64_t begin, int64_t end) {
+    RowWriter<T> out(dx + begin * K * C, streams<T>(B * K * C));
     for (int64_t b = begin; b < end; ++b) {
       for (int64_t k = 0; k < K; ++k) {
-        const A weight = p[b * K + k];
-        const T* from = dy + b * C;
-        T* to = dx + (b * K + k) * C;
-#pragma omp simd
-        for (int64_t c = 0; c < C; ++c) to[c] = T(weight * static_cast<A>(from[c]));
+        out.write(C, [from = dy + b * C, weight = static_cast<A>(p[b * K + k])](int64_t c) { return weight * static_cast<A>(from[c]); });
       }
     }
   });
 }
 
-// The rule of the header: cumulative sums in f32, in the order of k.
-void draw(const float* weights, const PhiloxStream& stream, int64_t* drawn, int64_t B, int64_t K, int64_t C) {
-  parallel_for(B, std::max<int64_t>(1, elements_grain / (16 * std::max<int64_t>(C, 1))),
-               [=](int64_t begin, int64_t end) {
-                 std::vector<float> cumulative(K);
-                 for (int64_t b = begin; b < end; ++b) {
-                   float sum = 0;
-                   int64_t last = 0;
-                   for (int64_t k = 0; k < K; ++k) {
-                     sum += weights[b * K + k];
-                     cumulative[k] = sum;
-                     if (weights[b * K + k] > 0) last = k;
-                   }
-                   for (int64_t c = 0; c < C; ++c) {
-                     const float at = stream.uniform(static_cast<uint64_t>(b * C + c)) * sum;
-                     int64_t k = 0;
-                     while (k < last && !(at < cumulative[k])) ++k;
-                     drawn[b * C + c] = k;
-                   }
-                 }
-               });
+// The rule of the header: cumulative sums in f32, in the order of k. k(b, c) is counted: one for every k < last with cumulative[k] <= at.
+void draw(const float* weights, const PhiloxStream& stream, int32_t* drawn, int64_t B, int64_t K, int64_t C) {
+  parallel_for(B, std::max<int64_t>(1, elements_grain / (16 * std::max<int64_t>(C, 1))), [=](int64_t begin, int64_t end) {
+    std::vector<float> cumulative(K);
+    uint32_t words[4 * philox_lanes];
+    for (int64_t b = begin; b < end; ++b) {
+      float sum = 0;
+      int64_t last = 0;
+      for (int64_t k = 0; k < K; ++k) {
+        sum += weights[b * K + k];
+        cumulative[k] = sum;
+        if (weights[b * K + k] > 0) last = k;
+      }
+      for (int64_t i = b * C; i < (b + 1) * C;) {
+        const int64_t skip = i % 4, count = std::min(4 * philox_lanes - skip, (b + 1) * C - i);
+        philox_words(stream, i / 4, words);
+        int32_t* chosen = drawn + i;
+        std::fill(chosen, chosen + count, 0);
+        for (int64_t k = 0; k < last; ++k) {
+          const float below = cumulative[k];
+#pragma omp simd
+          for (int64_t j = 0; j < count; ++j) chosen[j] += uniform_from_bits(words[skip + j]) * sum >= below;
+        }
+        i += count;
+      }
+    }
+  });
 }
 
 void check_weights(const Tensor& docked, const Tensor& weights) {
@@ -115,6 +140,18 @@ void check_docked(const Tensor& docked) {
         docked.shape());
 }
 
+// `drawn` holds Index and is known to be in range.
+template <class Index> Tensor choose(const Tensor& docked, const Tensor& drawn) {
+  const int64_t B = docked.dim(0), K = docked.dim(1), C = docked.dim(2);
+  Tensor y = Tensor::empty({B, C}, docked.dtype(), docked.device());
+  on_device("embracement", docked, [&]<class T> { choose_forward(docked.data<T>(), drawn.data<Index>(), y.data<T>(), B, K, C); });
+  return record("embracement", y, {docked}, [drawn, B, K, C](const Tensor& dy) -> Tensors {
+    Tensor dx = Tensor::empty({B, K, C}, dy.dtype(), dy.device());
+    on_device("embracement", dy, [&]<class T> { choose_backward(dy.data<T>(), drawn.data<Index>(), dx.data<T>(), B, K, C); });
+    return {dx};
+  });
+}
+
 }  // namespace
 
 Tensor embracement(const Tensor& docked, const Tensor& drawn) {
@@ -123,17 +160,16 @@ Tensor embracement(const Tensor& docked, const Tensor& drawn) {
   check(drawn.defined() && drawn.dtype() == DType::i64 && drawn.shape() == Shape{B, C},
         "[embracement] drawn must be i64 {} but is {} {}", Shape{B, C}, drawn.dtype(), drawn.shape());
   const int64_t* index = drawn.data<int64_t>();
+  int64_t lowest = 0, highest = 0;
+#pragma omp simd reduction(min : lowest) reduction(max : highest)
   for (int64_t i = 0; i < B * C; ++i) {
+    lowest = std::min(lowest, index[i]);
+    highest = std::max(highest, index[i]);
+  }
+  for (int64_t i = 0; (lowest < 0 || highest >= K) && i < B * C; ++i) {
     check(index[i] >= 0 && index[i] < K, "[embracement] drawn must be in [0, {}) but element {} is {}", K, i, index[i]);
   }
-  Tensor y = Tensor::empty({B, C}, docked.dtype(), docked.device());
-  on_device("embracement", docked, [&]<class T> { choose_forward(docked.data<T>(), index, y.data<T>(), B, K, C); });
-  return record("embracement", y, {docked}, [drawn, B, K, C](const Tensor& dy) -> Tensors {
-    Tensor dx = Tensor::empty({B, K, C}, dy.dtype(), dy.device());
-    on_device("embracement", dy,
-              [&]<class T> { choose_backward(dy.data<T>(), drawn.data<int64_t>(), dx.data<T>(), B, K, C); });
-    return {dx};
-  });
+  return choose<int64_t>(docked, drawn);
 }
 
 Tensor embracement(const Tensor& docked, const Tensor& weights, Random* random, const EmbracementOptions& options) {
@@ -142,9 +178,9 @@ Tensor embracement(const Tensor& docked, const Tensor& weights, Random* random, 
   const int64_t B = docked.dim(0), K = docked.dim(1), C = docked.dim(2);
   if (!options.expected) {
     check(random != nullptr, "[embracement] a draw needs a random generator but none was given");
-    const Tensor drawn = Tensor::empty({B, C}, DType::i64);
-    draw(weights.data<float>(), random->reserve(static_cast<uint64_t>(B * C)), drawn.data<int64_t>(), B, K, C);
-    return embracement(docked, drawn);
+    const Tensor drawn = Tensor::empty({B, C}, DType::i32);
+    draw(weights.data<float>(), random->reserve(static_cast<uint64_t>(B * C)), drawn.data<int32_t>(), B, K, C);
+    return choose<int32_t>(docked, drawn);
   }
   const Tensor p = weights.detach().clone();
   for (int64_t b = 0; b < B; ++b) {

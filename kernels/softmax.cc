@@ -1,12 +1,9 @@
 // Forward:  softmax      y = e / sum(e), e = exp(x - max x)         log_softmax  y = x - max x - log(sum(e))
 // Backward: softmax      dx = y (dy - sum(y dy))                    log_softmax  dx = dy - exp(y) sum(dy)
-// Saved: y.
+// Saved: y. A row is read from memory once, computed in f32 in the nearest cache, and written once.
 #include "kernels/softmax.h"
 
-#include <limits>
-
-#include "kernels/device/parallel.h"
-#include "kernels/device/vector_math.h"
+#include "kernels/device/row_exponentials.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -14,27 +11,22 @@ namespace weft {
 
 namespace {
 
-// One read and one write of memory: a row stays in the nearest cache between its passes.
 template <class T, bool log> void softmax_forward(const T* x, T* y, int64_t rows, int64_t cols) {
   using A = accumulator_t<T>;
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=](int64_t begin, int64_t end) {
+    RowExponentials<A> row(cols);
+    RowWriter<T> out(y + begin * cols, streams<T>(rows * cols));
     for (int64_t r = begin; r < end; ++r) {
       const T* xr = x + r * cols;
-      T* yr = y + r * cols;
-      A top = -std::numeric_limits<A>::infinity();
-#pragma omp simd reduction(max : top)
-      for (int64_t c = 0; c < cols; ++c) top = std::max(top, static_cast<A>(xr[c]));
-      A sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t c = 0; c < cols; ++c) sum += fast_exp(static_cast<A>(xr[c]) - top);
+      row.read(xr, cols);
       if constexpr (log) {
-        const A shift = top + std::log(sum);
-#pragma omp simd
-        for (int64_t c = 0; c < cols; ++c) yr[c] = T(static_cast<A>(xr[c]) - shift);
+        const A shift = row.top + std::log(row.sum);
+        out.write(cols, [=](int64_t c) { return static_cast<A>(xr[c]) - shift; });
       } else {
-        const A scale = 1 / sum;
-#pragma omp simd
-        for (int64_t c = 0; c < cols; ++c) yr[c] = T(fast_exp(static_cast<A>(xr[c]) - top) * scale);
+        for (int64_t c = 0; c < cols; c += exponentials_piece) {
+          const A scale = row.factor(c) / row.sum;
+          out.write_padded(std::min(cols - c, exponentials_piece), [=, e = row.e.data() + c](int64_t i) { return e[i] * scale; });
+        }
       }
     }
   });
@@ -42,18 +34,20 @@ template <class T, bool log> void softmax_forward(const T* x, T* y, int64_t rows
 
 template <class T, bool log> void softmax_backward(const T* y, const T* dy, T* dx, int64_t rows, int64_t cols) {
   using A = accumulator_t<T>;
+  const int64_t width = padded(cols);
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=](int64_t begin, int64_t end) {
+    std::vector<A> scratch(2 * width);
+    A *yr = scratch.data(), *gr = yr + width;
+    RowWriter<T> out(dx + begin * cols, streams<T>(rows * cols));
     for (int64_t r = begin; r < end; ++r) {
-      const T *yr = y + r * cols, *gr = dy + r * cols;
-      T* dxr = dx + r * cols;
-      A sum = 0;
-#pragma omp simd reduction(+ : sum)
-      for (int64_t c = 0; c < cols; ++c) sum += static_cast<A>(gr[c]) * (log ? A{1} : static_cast<A>(yr[c]));
-#pragma omp simd
-      for (int64_t c = 0; c < cols; ++c) {
-        const A yc = yr[c], gc = gr[c];
-        dxr[c] = T(log ? gc - fast_exp(yc) * sum : yc * (gc - sum));
-      }
+      read_row(y + r * cols, yr, cols);
+      read_row(dy + r * cols, gr, cols);
+      if constexpr (log) exponentials(yr, width, A{0});
+      RowLanes<A> lanes{};
+      for (int64_t c = 0; c < width; c += row_lanes) lanes += log ? row_vector(gr + c) : row_vector(gr + c) * row_vector(yr + c);
+      out.write_padded(cols, [=, sum = lane_sum<A>(lanes)](int64_t c) {
+        return log ? gr[c] - yr[c] * sum : yr[c] * (gr[c] - sum);
+      });
     }
   });
 }

@@ -86,10 +86,8 @@ Gradients batch_norm_backward(const Tensor& x, const Affine<accumulator_t<T>>& f
   T* g = masked.defined() ? masked.data<T>() : nullptr;
   if (g || wanted.weight || wanted.bias || (wanted.x && training)) {
     const bool stream = streams<T>(rows * channels);
-    const auto write_masked = [&](int64_t i, int64_t n) {
-      if (g) write_elements(g + i, n, stream, [&](int64_t l) { return gradient(i + l, l); });
-    };
-    const ChannelSums sums = channel_sums(x.data<T>(), rows, f.centre, gradient, write_masked, stream_fence);
+    const ChannelSums sums = channel_sums(
+        x.data<T>(), rows, f.centre, [&](int64_t i) { return GradientRows<T, std::decay_t<F>>(gradient, g ? g + i : nullptr, stream); });
     for (int64_t c = 0; c < channels; ++c) {
       sum_g[c] = sums.g[c];
       sum_gx[c] = (sums.gx[c] - (f.mean[c] - f.centre[c]) * sums.g[c]) * f.rstd[c];

@@ -76,8 +76,9 @@ void group_norm_backward(const T* x, const A* weight, const Statistics& s, const
       double *sg = sum_g.data() + n * g.channels, *sgx = sum_gx.data() + n * g.channels;
       std::vector<A> centre(g.channels), scale(g.channels), a(g.channels), b(g.channels);
       for (int64_t c = 0; c < g.channels; ++c) centre[c] = static_cast<A>(mean[c / g.width]);
-      const ChannelSums sums = channel_sums(
-          xn, g.rows, centre, [gn](int64_t i, int64_t) { return static_cast<A>(gn[i]); }, [](int64_t, int64_t) {}, [] {});
+      const auto gradient = [gn](int64_t i, int64_t) { return static_cast<A>(gn[i]); };
+      const ChannelSums sums =
+          channel_sums(xn, g.rows, centre, [&](int64_t) { return GradientRows<T, decltype(gradient)>(gradient, nullptr, false); });
       for (int64_t k = 0; k < g.count; ++k) {
         const int64_t first = k * g.width, last = first + g.width;
         const double lost = mean[k] - static_cast<A>(mean[k]);

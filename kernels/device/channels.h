@@ -2,11 +2,11 @@
 // Few channels would leave short loops, so several rows are taken as one of `width` lanes; lane l belongs to channel l % C.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "kernels/device/parallel.h"
-#include "kernels/device/stream.h"
-#include "tensor/dispatch.h"
+#include "kernels/device/rows.h"
 
 namespace weft {
 
@@ -109,10 +109,10 @@ struct ChannelSums {
   std::vector<double> g, gx;
 };
 
-/// `gradient(i, l)` gives element i of g, which lies in lane l; `visit(i, n)` is called before elements [i, i + n) are read, and
-/// `finish()` at the end of every thread's share. One read of memory.
-template <class T, class F, class Visit, class Finish>
-ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator_t<T>>& centre, F&& gradient, Visit&& visit, Finish&& finish) {
+/// `start(i)` makes the reader of a run of elements from i on: called in order with (i, n), it returns elements [i, i + n) of g in
+/// accumulator precision; element i + l lies in lane l. One read of memory.
+template <class T, class Start>
+ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator_t<T>>& centre, Start&& start) {
   using A = accumulator_t<T>;
   const int64_t channels = centre.size();
   const Lanes lanes(rows, channels);
@@ -125,16 +125,16 @@ ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator
     A *sum = scratch.data(), *product = sum + width;
     for (int64_t p = first_piece; p < last_piece; ++p) {
       const int64_t begin = lanes.rows * p / pieces, end = lanes.rows * (p + 1) / pieces;
+      auto read = start(begin * width);
       for (int64_t b = begin; b < end; b += 64) {
         std::fill(scratch.begin(), scratch.end(), A{0});
         for (int64_t r = b; r < std::min(end, b + 64); ++r) {
-          const int64_t base = r * width;
-          visit(base, width);
+          const T* row = x + r * width;
+          const A* g = read(r * width, width);
 #pragma omp simd
           for (int64_t l = 0; l < width; ++l) {
-            const A g = gradient(base + l, l);
-            sum[l] += g;
-            product[l] += g * (static_cast<A>(x[base + l]) - c[l]);
+            sum[l] += g[l];
+            product[l] += g[l] * (static_cast<A>(row[l]) - c[l]);
           }
         }
 #pragma omp simd
@@ -144,33 +144,50 @@ ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator
         }
       }
     }
-    finish();
   });
   ChannelSums total{std::vector<double>(channels), std::vector<double>(channels)};
   for (int64_t i = 0; i < pieces * width; ++i) {
     total.g[i % width % channels] += sums[i];
     total.gx[i % width % channels] += products[i];
   }
-  visit(lanes.rows * width, lanes.tail);
+  auto read = start(lanes.rows * width);
+  const A* g = read(lanes.rows * width, lanes.tail);
   for (int64_t l = 0; l < lanes.tail; ++l) {
-    const int64_t i = lanes.rows * width + l;
-    const double g = gradient(i, l);
-    total.g[l % channels] += g;
-    total.gx[l % channels] += g * (static_cast<double>(x[i]) - centre[l % channels]);
+    total.g[l % channels] += g[l];
+    total.gx[l % channels] += g[l] * (static_cast<double>(x[lanes.rows * width + l]) - centre[l % channels]);
   }
   return total;
 }
+
+/// The reader of channel_sums() for a g computed element by element: gradient(i, l). If `masked` is given, g is also written there.
+template <class T, class F> struct GradientRows {
+  F gradient;
+  std::vector<accumulator_t<T>> row;
+  std::optional<RowWriter<T>> masked;
+
+  GradientRows(const F& gradient, T* masked_from, bool stream) : gradient(gradient) {
+    if (masked_from) masked.emplace(masked_from, stream);
+  }
+  const accumulator_t<T>* operator()(int64_t i, int64_t n) {
+    row.resize(n);
+    accumulator_t<T>* g = row.data();
+#pragma omp simd
+    for (int64_t l = 0; l < n; ++l) g[l] = gradient(i + l, l);
+    if (masked) masked->write(n, [g](int64_t l) { return g[l]; });
+    return g;
+  }
+};
 
 /// y[i] = f(i, l) for every element i, which lies in lane l; past the caches if `stream`.
 template <class T, class F> void map_channels(T* y, int64_t rows, int64_t channels, bool stream, F&& f) {
   const Lanes lanes(rows, channels);
   const int64_t width = lanes.width;
   parallel_for(lanes.rows + (lanes.tail > 0), std::max<int64_t>(1, elements_grain / std::max<int64_t>(width, 1)), [&](int64_t begin, int64_t end) {
+    RowWriter<T> out(y + begin * width, stream);
     for (int64_t r = begin; r < end; ++r) {
       const int64_t base = r * width;
-      write_elements(y + base, r < lanes.rows ? width : lanes.tail, stream, [&](int64_t l) { return f(base + l, l); });
+      out.write(r < lanes.rows ? width : lanes.tail, [&](int64_t l) { return f(base + l, l); });
     }
-    if (stream) stream_fence();
   });
 }
 

@@ -5,11 +5,8 @@
 #include "kernels/cross_entropy.h"
 
 #include <cmath>
-#include <limits>
 
-#include "kernels/device/parallel.h"
-#include "kernels/device/stream.h"
-#include "kernels/device/vector_math.h"
+#include "kernels/device/row_exponentials.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -42,56 +39,19 @@ Weights weigh(const int64_t* labels, int64_t rows, int64_t classes, const CrossE
   return w;
 }
 
-// e[c] = exp(x[c] - top), and their sum: the row is read from memory once, in pieces that stay in cache between their maximum and their
-// exponentials. Pieces seen under a lower maximum are scaled down at the end.
-constexpr int64_t piece = 4096;
-
-template <class A> struct RowSum {
-  A top = -std::numeric_limits<A>::infinity();
-  A sum = 0;
-};
-
-template <class T, class A = accumulator_t<T>> RowSum<A> exponentials(const T* x, int64_t classes, A* e, std::vector<A>& tops) {
-  RowSum<A> row;
-  tops.clear();
-  for (int64_t begin = 0; begin < classes; begin += piece) {
-    const int64_t end = std::min(classes, begin + piece);
-    A top = row.top;
-#pragma omp simd reduction(max : top)
-    for (int64_t c = begin; c < end; ++c) top = std::max(top, static_cast<A>(x[c]));
-    // Where nothing but minus infinity was seen, any finite shift gives exp = 0.
-    const A shift = top == -std::numeric_limits<A>::infinity() ? A{0} : top;
-    A sum = 0;
-    if (e) {
-#pragma omp simd reduction(+ : sum)
-      for (int64_t c = begin; c < end; ++c) {
-        const A v = fast_exp(static_cast<A>(x[c]) - shift);
-        e[c] = v;
-        sum += v;
-      }
-    } else {
-#pragma omp simd reduction(+ : sum)
-      for (int64_t c = begin; c < end; ++c) sum += fast_exp(static_cast<A>(x[c]) - shift);
-    }
-    if (row.sum != 0) row.sum *= fast_exp(row.top - shift);
-    row.sum += sum;
-    row.top = top;
-    tops.push_back(shift);
-  }
-  return row;
-}
-
 // sum over c of w[c] (x[c] - top), what label smoothing needs.
-template <class T, class A = accumulator_t<T>> double smooth_sum(const T* x, int64_t classes, A top, const A* weights) {
-  A sum = 0;
+template <class T, class A = accumulator_t<T>> double smooth_sum(const T* x, int64_t classes, A top, const A* weights, std::vector<A>& scratch) {
+  scratch.resize(padded(classes));
+  A* row = scratch.data();
+#pragma omp simd
+  for (int64_t c = 0; c < classes; ++c) row[c] = static_cast<A>(x[c]) - top;
   if (weights) {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < classes; ++c) sum += weights[c] * (static_cast<A>(x[c]) - top);
-  } else {
-#pragma omp simd reduction(+ : sum)
-    for (int64_t c = 0; c < classes; ++c) sum += static_cast<A>(x[c]) - top;
+#pragma omp simd
+    for (int64_t c = 0; c < classes; ++c) row[c] *= weights[c];
   }
-  return sum;
+  RowLanes<A> sum{};
+  for (int64_t c = 0; c < padded(classes); c += row_lanes) sum += row_vector(row + c);
+  return lane_sum<A>(sum);
 }
 
 // Returns the loss; `dx` may be null.
@@ -100,42 +60,46 @@ double cross_entropy_forward(const T* x, const int64_t* labels, T* dx, int64_t r
                              const CrossEntropyOptions& options) {
   using A = accumulator_t<T>;
   const double smoothing = options.label_smoothing, share = smoothing / classes;
-  const std::vector<A> class_weights(w.of_class.begin(), w.of_class.end());
+  std::vector<A> class_weights(w.of_class.begin(), w.of_class.end());
+  class_weights.resize(w.of_class.empty() ? 0 : padded(classes));
   const bool stream = streams<T>(rows * classes);
   std::vector<double> losses(rows);
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(classes, 1)), [&](int64_t begin, int64_t end) {
-    std::vector<A> e(dx ? classes : 0), tops;
+    RowExponentials<A> row(classes);
+    std::vector<A> scratch;
+    RowWriter<T> out(dx ? dx + begin * classes : nullptr, stream);
     for (int64_t b = begin; b < end; ++b) {
       const T* xb = x + b * classes;
-      T* db = dx ? dx + b * classes : nullptr;
       const int64_t label = labels[b];
       if (label == options.ignore_index) {
-        if (db) write_elements(db, classes, stream, [](int64_t) { return A{0}; });
+        if (dx) out.write(classes, [](int64_t) { return A{0}; });
         continue;
       }
-      const RowSum<A> row = exponentials(xb, classes, dx ? e.data() : nullptr, tops);
+      row.read(xb, classes);
       const double log_sum = std::log(static_cast<double>(row.sum)), top = row.top;
       losses[b] = (1 - smoothing) * w[label] * (log_sum - (static_cast<double>(static_cast<A>(xb[label])) - top));
       const A* weights = class_weights.empty() ? nullptr : class_weights.data();
-      if (smoothing > 0) losses[b] += share * (w.of_all_classes * log_sum - smooth_sum(xb, classes, row.top, weights));
-      if (!db) continue;
+      if (smoothing > 0) losses[b] += share * (w.of_all_classes * log_sum - smooth_sum(xb, classes, row.top, weights, scratch));
+      if (!dx) continue;
       const double scale = ((1 - smoothing) * w[label] + share * w.of_all_classes) / w.of_batch / row.sum;
       const A offset = static_cast<A>(share / w.of_batch);
-      for (int64_t from = 0; from < classes; from += piece) {
-        const int64_t count = std::min(piece, classes - from);
-        const A s = static_cast<A>(scale * std::exp(static_cast<double>(tops[from / piece]) - top));
-        const A* ep = e.data() + from;
+      // The label's element is p - 1 in the simplest case, in double; the row is finished in place, so that it can be set.
+      const double p = static_cast<double>(row.e[label]) * scale * row.factor(label);
+      for (int64_t from = 0; from < classes; from += exponentials_piece) {
+        const int64_t count = std::min(exponentials_piece, classes - from), width = padded(count);
+        const A s = static_cast<A>(scale * row.factor(from));
+        A* d = row.e.data() + from;
         if (weights) {
-          write_elements(db + from, count, stream, [=, wp = weights + from](int64_t c) { return ep[c] * s - offset * wp[c]; });
+          for (int64_t c = 0; c < width; c += row_lanes) row_vector(d + c) = row_vector(d + c) * s - offset * row_vector(weights + from + c);
         } else {
-          write_elements(db + from, count, stream, [=](int64_t c) { return ep[c] * s - offset; });
+          for (int64_t c = 0; c < width; c += row_lanes) row_vector(d + c) = row_vector(d + c) * s - offset;
         }
+        if (label >= from && label < from + count) {
+          d[label - from] = static_cast<A>(p - ((1 - smoothing) + share) * w[label] / w.of_batch);
+        }
+        out.write_padded(count, [=](int64_t c) { return d[c]; });
       }
-      // The label's element again, rounded only once; it is p - 1 in the simplest case.
-      const double p = static_cast<double>(e[label]) * scale * std::exp(static_cast<double>(tops[label / piece]) - top);
-      db[label] = convert<T>(p - ((1 - smoothing) + share) * w[label] / w.of_batch);
     }
-    if (stream) stream_fence();
   });
   double loss = 0;
   for (double l : losses) loss += l;

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "kernels/device/parallel.h"
+#include "kernels/device/rows.h"
 #include "tensor/autograd.h"
-#include "tensor/dispatch.h"
 
 namespace weft {
 
@@ -79,39 +79,56 @@ Taps transposed(const Taps& taps, int64_t in) {
   return result;
 }
 
-// Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended
-// across.
+// 16 neighbours in accumulator precision.
+template <class T> RowLanes<accumulator_t<T>> widen(const T* from) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    typedef uint16_t Halves __attribute__((vector_size(2 * row_lanes)));
+    typedef uint32_t Words __attribute__((vector_size(4 * row_lanes)));
+    Halves halves;
+    std::memcpy(&halves, from, sizeof(halves));
+    return std::bit_cast<RowLanes<float>>(__builtin_convertvector(halves, Words) << 16);
+  } else {
+    return row_vector(from);
+  }
+}
+
+// Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended across. Both take
+// 16 elements at a time whatever C is: lanes past a pixel are junk in the next pixel's place, which that pixel then overwrites.
 template <class T>
 void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C, const Taps& down, const Taps& across, int64_t H) {
   using A = accumulator_t<T>;
+  using Lanes = RowLanes<A>;
   const int64_t rows = down.size(), cols = across.size(), length = W * C;
   const std::vector<A> v(down.weight.begin(), down.weight.end()), w(across.weight.begin(), across.weight.end());
   const int64_t work = std::max<int64_t>(1, length + cols * C);
   parallel_for(N * rows, std::max<int64_t>(1, elements_grain / work), [&](int64_t begin, int64_t end) {
-    std::vector<A> blended(length), pixel(C);
-    A* row = blended.data();
-    A* sum = pixel.data();
+    std::vector<A> blended(length + row_lanes), result(cols * C + row_lanes);
+    RowWriter<T> out(y + begin * cols * C, streams<T>(N * rows * cols * C));
     for (int64_t r = begin; r < end; ++r) {
-      const int64_t i = r % rows;
+      const int64_t i = r % rows, taps = down.count[i];
       const T* image = x + (r / rows * H + down.first[i]) * length;
-      std::fill(blended.begin(), blended.end(), A{0});
-      for (int64_t t = 0; t < down.count[i]; ++t) {
-        const A weight = v[down.offset[i] + t];
-        const T* from = image + t * length;
-#pragma omp simd
-        for (int64_t e = 0; e < length; ++e) row[e] += weight * static_cast<A>(from[e]);
+      const A* column = v.data() + down.offset[i];
+      int64_t e = 0;
+      for (; e + row_lanes <= length; e += row_lanes) {
+        Lanes sum{};
+        for (int64_t t = 0; t < taps; ++t) sum += widen(image + t * length + e) * column[t];
+        row_vector(blended.data() + e) = sum;
+      }
+      for (; e < length; ++e) {
+        A sum = 0;
+        for (int64_t t = 0; t < taps; ++t) sum += column[t] * static_cast<A>(image[t * length + e]);
+        blended[e] = sum;
       }
       for (int64_t j = 0; j < cols; ++j) {
-        const A *from = row + across.first[j] * C, *weights = w.data() + across.offset[j];
-        T* to = y + (r * cols + j) * C;
-        std::fill(pixel.begin(), pixel.end(), A{0});
-        for (int64_t t = 0; t < across.count[j]; ++t) {
-#pragma omp simd
-          for (int64_t c = 0; c < C; ++c) sum[c] += weights[t] * from[t * C + c];
+        const A *from = blended.data() + across.first[j] * C, *weights = w.data() + across.offset[j];
+        A* to = result.data() + j * C;
+        for (int64_t c = 0; c < C; c += row_lanes) {
+          Lanes sum{};
+          for (int64_t t = 0; t < across.count[j]; ++t) sum += row_vector(from + t * C + c) * weights[t];
+          row_vector(to + c) = sum;
         }
-#pragma omp simd
-        for (int64_t c = 0; c < C; ++c) to[c] = T(sum[c]);
       }
+      out.write_padded(cols * C, [from = result.data()](int64_t e) { return from[e]; });
     }
   });
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Builds weft into build/ (programs in build/bin). Installs the Debian packages that are missing (as root or through sudo).
-# Usage: scripts/build.sh [release|asan]
+# Usage: scripts/build.sh [release|asan [TARGET...]]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:-release}
+targets=("${@:2}")
 
 packages=(g++ cmake ninja-build pkg-config libdnnl-dev libstb-dev libutf8proc-dev doctest-dev libcli11-dev nlohmann-json3-dev
   libfmt-dev libpugixml-dev libfreetype-dev libharfbuzz-dev
@@ -25,4 +26,4 @@ fi
 
 command -v nvcc >/dev/null || echo "nvcc not found: building without the cuda device"
 cmake --preset "$preset" >/dev/null
-cmake --build --preset "$preset"
+cmake --build --preset "$preset" ${targets:+--target "${targets[@]}"}

@@ -45,9 +45,7 @@ Classifier Classifier::load(const std::filesystem::path& folder) {
               (folder / "spiece.model").string(), config.text.vocab_size, tokenizer.size());
   auto parameters = std::make_unique<ParameterSet>();
   const Params frozen = Params(*parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
-  std::optional<Safetensors> text_file;
-  if (config.text_frozen) text_file.emplace(folder / "text_encoder" / "model.safetensors");
-  auto model = std::make_unique<EmbraceNetClassifier>(frozen, config, text_file ? &*text_file : nullptr);
+  auto model = std::make_unique<EmbraceNetClassifier>(frozen, config);
   parameters->check_all_used();
   return {std::move(parameters), std::move(model), std::move(tokenizer)};
 }

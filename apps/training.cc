@@ -118,11 +118,6 @@ void Trainer::build_model() {
   if (o_.ema > 0) ema_ = std::make_unique<Ema>(parameters_, o_.ema, true);
   fs::create_directories(o_.out);
   if (config.text_frozen) {
-    const fs::path copy = o_.out / "text_encoder";
-    fs::create_directories(copy);
-    for (const char* name : {"config.json", "model.safetensors"}) {
-      fs::copy_file(fs::path(o_.text_encoder) / name, copy / name, fs::copy_options::overwrite_existing);
-    }
     cache_ = std::make_unique<TextCache>(*model_, fs::path(o_.text_encoder) / "model.safetensors", tokens_, table_,
                                          o_.out / "text_features.safetensors", dtype_, common_.quiet);
   }

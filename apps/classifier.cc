@@ -28,7 +28,8 @@ Modalities Modalities::parse(const std::string& name) {
 std::string Modalities::name() const {
   std::string joined;
   const auto add = [&](bool on, const char* part) {
-    if (on) joined += (joined.empty() ? "" : "+") + std::string(part);
+    if (on && !joined.empty()) joined += '+';
+    if (on) joined += part;
   };
   add(text, "text");
   add(image, "image");
@@ -45,7 +46,9 @@ Classifier Classifier::load(const std::filesystem::path& folder) {
               (folder / "spiece.model").string(), config.text.vocab_size, tokenizer.size());
   auto parameters = std::make_unique<ParameterSet>();
   const Params frozen = Params(*parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
-  auto model = std::make_unique<EmbraceNetClassifier>(frozen, config);
+  std::optional<Safetensors> text_file;
+  if (config.text_frozen) text_file.emplace(folder / "text_encoder" / "model.safetensors");
+  auto model = std::make_unique<EmbraceNetClassifier>(frozen, config, text_file ? &*text_file : nullptr);
   parameters->check_all_used();
   return {std::move(parameters), std::move(model), std::move(tokenizer)};
 }

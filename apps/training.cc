@@ -101,6 +101,8 @@ void Trainer::build_model() {
   } else {
     config.text = tower_config<T5Config>(o_.text_encoder);
     config.text_frozen = true;
+    check_input(tokenizer_.size() <= config.text.vocab_size, "{}/spiece.model: at most {} pieces (config.json's vocab_size) were expected but there are {}",
+                o_.text_encoder, config.text.vocab_size, tokenizer_.size());
     text_file.emplace(fs::path(o_.text_encoder) / "model.safetensors");
   }
   if (o_.image_encoder != "scratch") {
@@ -118,6 +120,11 @@ void Trainer::build_model() {
   if (o_.ema > 0) ema_ = std::make_unique<Ema>(parameters_, o_.ema, true);
   fs::create_directories(o_.out);
   if (config.text_frozen) {
+    const fs::path copy = o_.out / "text_encoder";
+    fs::create_directories(copy);
+    for (const char* name : {"config.json", "model.safetensors"}) {
+      fs::copy_file(fs::path(o_.text_encoder) / name, copy / name, fs::copy_options::overwrite_existing);
+    }
     cache_ = std::make_unique<TextCache>(*model_, fs::path(o_.text_encoder) / "model.safetensors", tokens_, table_,
                                          o_.out / "text_features.safetensors", dtype_, common_.quiet);
   }
@@ -312,19 +319,21 @@ TrainingOptions TrainingOptions::glami() {
 
 TrainingOptions TrainingOptions::small() {
   TrainingOptions o;
-  o.model.text = {.vocab_size = 8000, .d_model = 128, .d_kv = 32, .num_heads = 4, .d_ff = 256, .num_layers = 4};
+  o.model.text = {.vocab_size = 8000, .d_model = 128, .d_kv = 32, .num_heads = 4, .d_ff = 256, .num_layers = 1, .dropout_rate = 0.1};
   o.model.image = {.layers = {2, 2, 2, 2}, .planes = {16, 32, 64, 128}, .stem = 16, .groups = 8, .width_per_group = 16, .classes = 0};
   o.model.embracement = 256;
   o.model.image_height = o.model.image_width = 64;
   o.model.pooling = TextPooling::mean;
-  o.epochs = 8;
+  o.epochs = 9;
   o.batch = 128;
   o.items_per_image = 4;
   o.optimizer = "adamw";
   o.schedule = {.kind = Schedule::Kind::cosine, .peak = 2e-3};
   o.warm_up = 0.1;
-  o.weight_decay = 0.05;
+  o.weight_decay = 0.1;
   o.clip = 1;
+  o.label_smoothing = 0.1;
+  o.token_drop = 0.4;
   o.crop_padding = 4;
   o.flip = true;
   o.loss = LossKind::separate;

@@ -66,7 +66,7 @@ int main(int argc, char** argv) {
   option("--text-pooling", pooling, "From token vectors to features")->check(CLI::IsMember({"flatten", "mean"}));
   option("--embracement", m.embracement, "Width of the joint vector")->check(CLI::Range(1, 65536));
   option("--text-width", m.text.d_model, "Of a text encoder from scratch")->check(CLI::Range(1, 65536));
-  option("--text-layers", m.text.num_layers, "")->check(CLI::Range(1, 1024));
+  option("--text-layers", m.text.num_layers, "Blocks; 0: the embeddings alone")->check(CLI::Range(0, 1024));
   option("--text-heads", m.text.num_heads, "")->check(CLI::Range(1, 1024));
   option("--text-head-size", m.text.d_kv, "")->check(CLI::Range(1, 1024));
   option("--text-ff", m.text.d_ff, "")->check(CLI::Range(1, 262144));

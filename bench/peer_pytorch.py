@@ -57,7 +57,8 @@ class Block(nn.Module):
         self.wo = nn.Linear(o.ff, o.width, bias=False)
         nn.init.normal_(self.q.weight, std=(o.width * o.head_size) ** -0.5)
         for layer in (self.k, self.v, self.o, self.wi_0, self.wi_1, self.wo):
-            nn.init.normal_(layer.weight, std=layer.in_features ** -0.5)
+            small = 0.1 if layer in (self.o, self.wo) else 1.0
+            nn.init.normal_(layer.weight, std=small * layer.in_features ** -0.5)
 
     def forward(self, x, bias):
         y = self.norm0(x)
@@ -172,8 +173,6 @@ class Data:
 
     def __init__(self, folder):
         self.tokenizer = sentencepiece.SentencePieceProcessor(os.path.join(folder, "spiece.model"))
-        pieces = range(self.tokenizer.get_piece_size())
-        self.starts = torch.tensor([self.tokenizer.id_to_piece(i).startswith("\u2581") for i in pieces]).long()
         rows, tests = [], []
         for part in ("train", "test"):
             with open(os.path.join(folder, f"GLAMI-1M-{part}.csv"), encoding="utf-8", newline="") as f:
@@ -240,11 +239,9 @@ def augment(images, pad, rng):
     return out
 
 
-def drop_words(ids, starts, rate):
-    """Removes each word (a piece that starts one and those after it) with probability rate and closes the gaps."""
-    word = starts[ids].cumsum(1)
-    dropped = (torch.rand(ids.shape) < rate).gather(1, word)
-    keep = (ids == EOS) | ((ids != 0) & ~dropped)
+def drop_tokens(ids, rate):
+    """Removes each token but the end mark with probability rate and closes the gaps."""
+    keep = (ids == EOS) | ((ids != 0) & (torch.rand(ids.shape) >= rate))
     place = keep.long().cumsum(1) - 1
     out = torch.zeros_like(ids)
     row = torch.arange(len(ids))[:, None].expand_as(ids)
@@ -286,8 +283,9 @@ def losses(net, o, ids, images, image_row, label):
 
 def train(net, data, rows, o, report):
     rng = np.random.default_rng(o.seed)
-    decay = [p for n, p in net.named_parameters() if p.ndim > 1]
-    plain = [p for n, p in net.named_parameters() if p.ndim < 2]
+    decayed = lambda n, p: p.ndim > 1 and "shared" not in n and "relative_attention_bias" not in n
+    decay = [p for n, p in net.named_parameters() if decayed(n, p)]
+    plain = [p for n, p in net.named_parameters() if not decayed(n, p)]
     optimiser = torch.optim.AdamW([dict(params=decay, weight_decay=o.weight_decay),
                                    dict(params=plain, weight_decay=0)], lr=o.lr)
     total, step, seconds = int(o.epochs * (len(rows) // o.batch)), 0, 0.0
@@ -303,7 +301,7 @@ def train(net, data, rows, o, report):
             rate = done / o.warm_up if done < o.warm_up else cosine
             for g in optimiser.param_groups:
                 g["lr"] = o.lr * rate
-            ids = drop_words(data.ids[batch], data.starts, o.word_dropout) if o.word_dropout else data.ids[batch]
+            ids = drop_tokens(data.ids[batch], o.token_dropout) if o.token_dropout else data.ids[batch]
             distinct, image_row = np.unique(data.image_of[batch], return_inverse=True)
             images = pixels(augment(data.images[distinct], o.crop, rng))
             with torch.autocast("cpu", torch.bfloat16, enabled=o.dtype == "bf16"):
@@ -379,28 +377,28 @@ def main():
     add("--dtype", choices=("f32", "bf16"), default="f32")
     add("--seed", type=int, default=1)
     add("--threads", type=int, default=2)
-    add("--epochs", type=float, default=4)
+    add("--epochs", type=float, default=9)
     add("--batch", type=int, default=128)
-    add("--group", type=int, default=1, help="rows of one image that share a batch and one run of the image tower")
+    add("--group", type=int, default=4, help="rows of one image that share a batch and one run of the image tower")
     add("--lr", type=float, default=2e-3)
     add("--warm-up", type=float, default=0.1, help="part of all steps")
-    add("--weight-decay", type=float, default=0.05)
-    add("--label-smoothing", type=float, default=0.0)
+    add("--weight-decay", type=float, default=0.1)
+    add("--label-smoothing", type=float, default=0.1)
     add("--ema", type=float, default=0.0)
-    add("--word-dropout", type=float, default=0.0, help="part of the words left out of each text in training")
-    add("--dropout", type=float, default=0.0, help="in the text tower")
+    add("--token-dropout", type=float, default=0.4, help="part of the tokens left out of each text in training")
+    add("--dropout", type=float, default=0.1, help="in the text tower")
     add("--head-dropout", type=float, default=0.0)
-    add("--heads-loss", action="store_true", help="loss of both + text + image, not modality dropout")
+    add("--heads-loss", action=argparse.BooleanOptionalAction, default=True, help="loss of both + text + image, not modality dropout")
     add("--text-weight", type=float, default=1.0)
     add("--image-weight", type=float, default=1.0)
-    add("--text-pooling", choices=("flatten", "mean"), default="flatten")
+    add("--text-pooling", choices=("flatten", "mean"), default="mean")
     add("--crop", type=int, default=4)
     add("--width", type=int, default=128)
-    add("--layers", type=int, default=4)
+    add("--layers", type=int, default=1)
     add("--heads", type=int, default=4)
     add("--head-size", type=int, default=32)
     add("--ff", type=int, default=256)
-    add("--embedding-std", type=float, default=1.0)
+    add("--embedding-std", type=float, default=0.1)
     add("--embracement", type=int, default=256)
     add("--length-chunks", type=int, default=4)
     o = p.parse_args()

@@ -165,7 +165,7 @@ void train_tokenizer(const fs::path& spm_train, const fs::path& folder) {
                                     "--input=texts.txt",
                                     "--model_prefix=spiece",
                                     "--model_type=unigram",
-                                    "--vocab_size=8000",
+                                    "--vocab_size=30000",
                                     "--normalization_rule_name=nmt_nfkc",
                                     "--byte_fallback=true",
                                     "--character_coverage=1.0",

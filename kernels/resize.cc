@@ -92,23 +92,8 @@ template <class T> RowLanes<accumulator_t<T>> widen(const T* from) {
   }
 }
 
-// to[j, c] = sum over t of weights[offset[j] + t] from[first[j] + t, c], `lanes` elements at a time whatever C is: lanes past a pixel
-// are junk in the next pixel's place, which that pixel then overwrites.
-template <int lanes, class A> void blend_across(const A* from, A* to, int64_t C, const Taps& across, const A* weights) {
-  typedef A Lanes __attribute__((vector_size(lanes * sizeof(A)), aligned(alignof(A)), may_alias));
-  const int64_t *first = across.first.data(), *count = across.count.data(), *offset = across.offset.data(), cols = across.size();
-  for (int64_t j = 0; j < cols; ++j) {
-    const A *pixel = from + first[j] * C, *w = weights + offset[j];
-    const int64_t taps = count[j];
-    for (int64_t c = 0; c < C; c += lanes) {
-      Lanes sum{};
-      for (int64_t t = 0; t < taps; ++t) sum += *reinterpret_cast<const Lanes*>(pixel + t * C + c) * w[t];
-      *reinterpret_cast<Lanes*>(to + j * C + c) = sum;
-    }
-  }
-}
-
-// Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended across.
+// Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended across. Both take
+// 16 elements at a time whatever C is: lanes past a pixel are junk in the next pixel's place, which that pixel then overwrites.
 template <class T>
 void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C, const Taps& down, const Taps& across, int64_t H) {
   using A = accumulator_t<T>;
@@ -134,10 +119,14 @@ void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C, const Taps& down, 
         for (int64_t t = 0; t < taps; ++t) sum += column[t] * static_cast<A>(image[t * length + e]);
         blended[e] = sum;
       }
-      if (C <= 4) {
-        blend_across<4>(blended.data(), result.data(), C, across, w.data());
-      } else {
-        blend_across<row_lanes>(blended.data(), result.data(), C, across, w.data());
+      for (int64_t j = 0; j < cols; ++j) {
+        const A *from = blended.data() + across.first[j] * C, *weights = w.data() + across.offset[j];
+        A* to = result.data() + j * C;
+        for (int64_t c = 0; c < C; c += row_lanes) {
+          Lanes sum{};
+          for (int64_t t = 0; t < across.count[j]; ++t) sum += row_vector(from + t * C + c) * weights[t];
+          row_vector(to + c) = sum;
+        }
       }
       out.write_padded(cols * C, [from = result.data()](int64_t e) { return from[e]; });
     }

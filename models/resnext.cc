@@ -74,8 +74,9 @@ ResNext::ResNext(const Params& p, const ResNextConfig& c)
   for (int level = 0; level < 4; ++level) {
     const int64_t width = c.width(level), out = 4 * c.planes[level];
     for (int64_t i = 0; i < c.layers[level]; ++i) {
+      const int stride = i == 0 && level > 0 ? 2 : 1;
       blocks.emplace_back(p / fmt::format("layer{}", level + 1) / static_cast<int>(i), in, width, out, c.groups,
-                          i == 0 && level > 0 ? 2 : 1, i == 0);
+                          stride, stride != 1 || in != out);
       in = out;
     }
   }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a tiny data set in GLAMI-1M's format and a few odd pictures: classifier_data.py FOLDER
+"""Writes a tiny data set in GLAMI-1M's format and a few odd pictures: classifier_data.py FOLDER [ITEMS]
 
 Every category has its own colours and its own words in each language, so a model can learn the items by heart.
 The JPEGs are made of 8x8 blocks of one colour each, which takes no cosine transform: only the DC coefficients.
@@ -50,7 +50,7 @@ def write(path, data):
 
 
 def main():
-    folder, items = sys.argv[1], 96
+    folder, items = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 96
     draw = random.Random(7)
     categories = [f"category-{i:02}" for i in range(12)]
     colours = [[[tuple(draw.randrange(40, 216) for _ in range(3)) for _ in range(4)] for _ in range(4)] for _ in categories]

@@ -1,4 +1,4 @@
-// Writing a result element by element, past the caches where it is too large to be found there again: a plain store first reads
+// Writing a result past the caches where it is too large to be found there again: a plain store first reads
 // the line that it overwrites, which costs a memory-bound loop a third of its speed.
 #pragma once
 
@@ -44,23 +44,6 @@ inline void stream_fence() {
 #ifdef __SSE2__
   _mm_sfence();
 #endif
-}
-
-/// y[i] = T(f(i)) for i in [0, n); past the caches if `stream`.
-template <class T, class F> void write_elements(T* y, int64_t n, bool stream, F&& f) {
-  if (!stream) {
-#pragma omp simd
-    for (int64_t i = 0; i < n; ++i) y[i] = T(f(i));
-    return;
-  }
-  constexpr int64_t size = 4096 / sizeof(T);
-  alignas(64) T block[size];
-  for (int64_t begin = 0; begin < n; begin += size) {
-    const int64_t count = std::min(size, n - begin);
-#pragma omp simd
-    for (int64_t i = 0; i < count; ++i) block[i] = T(f(begin + i));
-    stream_copy(y + begin, block, count * sizeof(T));
-  }
 }
 
 }  // namespace weft

@@ -84,9 +84,12 @@ Tensor source_tensor(const GlamiTable& table, std::span<const uint32_t> rows, in
   return one_hot(Tensor::from(ids, {static_cast<int64_t>(ids.size())}), sources, dtype);
 }
 
-Tensor modality_weights(int64_t rows, const Modalities& modalities) {
+Tensor modality_weights(int64_t rows, const Modalities& modalities, const std::array<double, modality_count>& selection) {
+  const bool on[] = {modalities.text, modalities.image, modalities.source};
   std::vector<float> weights;
-  for (int64_t i = 0; i < rows; ++i) weights.insert(weights.end(), {float(modalities.text), float(modalities.image), float(modalities.source)});
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int k = 0; k < modality_count; ++k) weights.push_back(on[k] ? static_cast<float>(selection[k]) : 0.0f);
+  }
   return Tensor::from(weights, {rows, modality_count});
 }
 

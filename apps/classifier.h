@@ -43,7 +43,7 @@ Tensor image_tensor(const std::vector<float>& pixels, int64_t count, int64_t hei
 /// One-hot label sources [n, sources] of some rows.
 Tensor source_tensor(const GlamiTable& table, std::span<const uint32_t> rows, int64_t sources, DType dtype);
 
-/// Weights [rows, 3] that switch the same modalities on for every row.
-Tensor modality_weights(int64_t rows, const Modalities& modalities);
+/// Weights [rows, 3] that switch the same modalities on for every row, each with its selection probability.
+Tensor modality_weights(int64_t rows, const Modalities& modalities, const std::array<double, modality_count>& selection = {1, 1, 1});
 
 }  // namespace weft

@@ -153,7 +153,7 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
     for (const Modalities& m : options.modalities) {
       for (Random* draw : {static_cast<Random*>(nullptr), &random}) {
         if (draw && !options.sampled) continue;
-        const Tensor logits = model.head(stacked, modality_weights(n, m), draw);
+        const Tensor logits = model.head(stacked, modality_weights(n, m, model.config.selection), draw);
         const int64_t k = std::min<int64_t>(5, logits.dim(1));
         const Tensor best = topk(logits, k).indices;
         for (int64_t i = 0; i < n; ++i) {

@@ -324,6 +324,7 @@ TrainingOptions TrainingOptions::small() {
   o.model.embracement = 256;
   o.model.image_height = o.model.image_width = 64;
   o.model.pooling = TextPooling::mean;
+  o.model.selection[image_modality] = 0.65;
   o.epochs = 9;
   o.batch = 128;
   o.items_per_image = 4;

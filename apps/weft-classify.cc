@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
       docked[image_modality] = net.head.dock(image_modality, net.image_encoder.features(image_tensor(resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype)));
     }
     const Modalities present{docked[text_modality].defined(), docked[image_modality].defined(), false};
-    const Tensor logits = net.head(stack_modalities(docked), modality_weights(1, present), nullptr);
+    const Tensor logits = net.head(stack_modalities(docked), modality_weights(1, present, net.config.selection), nullptr);
     const TopK best = topk(softmax(cast(logits, DType::f32)), std::min<int64_t>(top, logits.dim(1)));
     nlohmann::json answers = nlohmann::json::array();
     for (int64_t i = 0; i < best.values.numel(); ++i) {

@@ -7,6 +7,7 @@
 #include "apps/classifier.h"
 #include "apps/evaluation.h"
 #include "apps/program.h"
+#include "data/split.h"
 #include "kernels/device/parallel.h"
 #include "nn/config.h"
 
@@ -18,12 +19,15 @@ int main(int argc, char** argv) {
   std::string model, data, split = "test", labels = "all", json_file;
   std::vector<std::string> modalities{"text+image", "image", "text"};
   int64_t max_broken = 100;
+  double image_selection = 0, validation = 0;
   CommonOptions common;
   app.add_option("--model", model, "Model folder")->required();
   app.add_option("--data", data, "Data folder")->required();
   app.add_option("--split", split, "train or test")->check(CLI::IsMember({"train", "test"}))->capture_default_str();
   app.add_option("--labels", labels, "Rows: all, or those labelled by people")->check(CLI::IsMember({"all", "human"}))->capture_default_str();
   app.add_option("--modalities", modalities, "What the model sees: text, image, source, joined with +; may be given several times")->capture_default_str();
+  app.add_option("--validation", validation, "With --split train: only the share that weft-train --validation held out")->check(CLI::Range(0.0, 0.9));
+  app.add_option("--image-selection", image_selection, "Selection probability of the image, the text's being 1 (default: the model's)")->check(CLI::PositiveNumber);
   app.add_option("--max-broken", max_broken, "Images that may be unreadable: their items are left out and counted")->check(CLI::NonNegativeNumber)->capture_default_str();
   app.add_option("--json", json_file, "Also write the figures to this file; - prints them on stdout and nothing else");
   common.add_compute(app);
@@ -44,12 +48,14 @@ int main(int argc, char** argv) {
     options.max_broken = max_broken;
     options.quiet = common.quiet || json_file == "-";
     const Classifier classifier = Classifier::load(model);
+    if (image_selection > 0) classifier.model->config.selection[image_modality] = image_selection;
     const CategoryIndex categories = CategoryIndex(classifier.model->config.categories);
     const GlamiOptions reading{.human_labels = labels == "human", .categories = &categories};
     const GlamiTable table = read_glami(data, split, reading);
     std::optional<GlamiTable> train;
     std::vector<uint32_t> rows(table.size()), train_rows;
     std::iota(rows.begin(), rows.end(), 0u);
+    if (split == "train" && validation > 0) rows = validation_split(table, validation).validation;
     if (split == "test") {
       train = read_glami(data, "train", reading);
       train_rows.resize(train->size());

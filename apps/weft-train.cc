@@ -65,6 +65,7 @@ int main(int argc, char** argv) {
   option("--max-tokens", m.max_tokens, "Tokens of a text")->check(CLI::Range(2, 512));
   option("--text-pooling", pooling, "From token vectors to features")->check(CLI::IsMember({"flatten", "mean"}));
   option("--embracement", m.embracement, "Width of the joint vector")->check(CLI::Range(1, 65536));
+  option("--image-selection", m.selection[image_modality], "Selection probability of the image at inference, the text's being 1")->check(CLI::PositiveNumber);
   option("--text-width", m.text.d_model, "Of a text encoder from scratch")->check(CLI::Range(1, 65536));
   option("--text-layers", m.text.num_layers, "Blocks; 0: the embeddings alone")->check(CLI::Range(0, 1024));
   option("--text-heads", m.text.num_heads, "")->check(CLI::Range(1, 1024));

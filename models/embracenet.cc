@@ -58,6 +58,7 @@ ClassifierConfig ClassifierConfig::from_json(const nlohmann::json& json, const s
   const std::string pooling = read.text("text_pooling");
   check_input(pooling == "flatten" || pooling == "mean", "{}: text_pooling must be \"flatten\" or \"mean\" but is \"{}\"", file, pooling);
   c.pooling = pooling == "mean" ? TextPooling::mean : TextPooling::flatten;
+  c.selection = {read.number("text_selection", 1e-6, 1e6, 1), read.number("image_selection", 1e-6, 1e6, 1), read.number("source_selection", 1e-6, 1e6, 1)};
   c.text_frozen = read.flag("text_frozen");
   c.categories = read.texts("categories");
   c.label_sources = read.texts("label_sources");
@@ -73,6 +74,7 @@ nlohmann::json ClassifierConfig::to_json() const {
   return {{"model", "embracenet"}, {"text_encoder", text.to_json()}, {"image_encoder", image.to_json()},
           {"embracement", embracement}, {"max_tokens", max_tokens}, {"image_height", image_height}, {"image_width", image_width},
           {"text_pooling", pooling == TextPooling::mean ? "mean" : "flatten"}, {"text_frozen", text_frozen},
+          {"text_selection", selection[text_modality]}, {"image_selection", selection[image_modality]}, {"source_selection", selection[source_modality]},
           {"categories", categories}, {"label_sources", label_sources}};
 }
 

@@ -24,7 +24,7 @@ struct Modalities {
   std::string name() const;
 };
 
-/// A model folder: config.json, model.safetensors, spiece.model, and text_encoder/ where the text encoder is frozen.
+/// A model folder: config.json, model.safetensors, spiece.model.
 struct Classifier {
   std::unique_ptr<ParameterSet> parameters;
   std::unique_ptr<EmbraceNetClassifier> model;

@@ -220,9 +220,9 @@ void Trainer::save_model() {
 // What must be the same when a training is taken up again.
 std::string Trainer::settings() const {
   return fmt::format("items {} seed {} dtype {} epochs {} batch {} items-per-image {} optimizer {} lr {} warm-up {} schedule {} weight-decay {} clip {} ema {} "
-                     "label-smoothing {} token-drop {} crop {} flip {} loss {} source {}",
+                     "label-smoothing {} token-drop {} text-dropout {} crop {} flip {} loss {} source {}",
                      rows_.size(), common_.seed, common_.dtype, o_.epochs, o_.batch, o_.items_per_image, o_.optimizer, o_.schedule.peak, o_.warm_up,
-                     static_cast<int>(o_.schedule.kind), o_.weight_decay, o_.clip, o_.ema, o_.label_smoothing, o_.token_drop, o_.crop_padding,
+                     static_cast<int>(o_.schedule.kind), o_.weight_decay, o_.clip, o_.ema, o_.label_smoothing, o_.token_drop, o_.model.text.dropout_rate, o_.crop_padding,
                      o_.flip, static_cast<int>(o_.loss), o_.use_source);
 }
 

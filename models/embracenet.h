@@ -55,7 +55,7 @@ struct ClassifierConfig {
   int64_t image_height = 298, image_width = 228;
   TextPooling pooling = TextPooling::flatten;
   std::array<double, modality_count> selection{1, 1, 1};  // EmbraceNet's selection probabilities at inference, not normalised
-  bool text_frozen = false;  // the text encoder is a folder `text_encoder` of its own, never trained
+  bool text_frozen = false;  // the text encoder was pretrained and is not trained along
   std::vector<std::string> categories, label_sources;
 
   EmbraceNetConfig head() const;

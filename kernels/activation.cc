@@ -10,6 +10,12 @@
 
 namespace weft {
 
+// kernels/activation.cu, which has these for every Math used here
+template <class Math> void activation_forward_cuda(const Tensor& x, const Tensor& y);
+template <class Math> void activation_backward_cuda(const Tensor& saved, const Tensor& dy, const Tensor& dx);
+void gated_forward_cuda(const Tensor& a, const Tensor& b, const Tensor& y);
+void gated_backward_cuda(const Tensor& a, const Tensor& b, const Tensor& dy, const Tensor& da, const Tensor& db);
+
 namespace {
 
 template <class Math> Tensor activation_op(const char* name, const Tensor& x) {
@@ -18,7 +24,7 @@ template <class Math> Tensor activation_op(const char* name, const Tensor& x) {
   on_device(name, x, [&]<class T> {
     elementwise(y.data<T>(), y.numel(),
                 [x = x.data<T>()](int64_t i) { return T(Math::value(static_cast<accumulator_t<T>>(x[i]))); });
-  });
+  }, [&] { activation_forward_cuda<Math>(x, y); });
   const Tensor saved = Math::from_result ? y : x.detach();
   return record(name, y, {x}, [name, saved](const Tensor& dy) -> Tensors {
     Tensor dx = empty_like(saved);
@@ -27,7 +33,7 @@ template <class Math> Tensor activation_op(const char* name, const Tensor& x) {
       elementwise(dx.data<T>(), dx.numel(), [saved = saved.data<T>(), dy = dy.data<T>()](int64_t i) {
         return T(Math::slope(static_cast<A>(saved[i])) * static_cast<A>(dy[i]));
       });
-    });
+    }, [&] { activation_backward_cuda<Math>(saved, dy, dx); });
     return {dx};
   });
 }
@@ -83,12 +89,12 @@ Tensor gated_gelu_tanh(const Tensor& a, const Tensor& b) {
     elementwise(y.data<T>(), y.numel(), [a = a.data<T>(), b = b.data<T>()](int64_t i) {
       return T(GeluTanhMath::value(static_cast<A>(a[i])) * static_cast<A>(b[i]));
     });
-  });
+  }, [&] { gated_forward_cuda(a, b, y); });
   return record("gated_gelu_tanh", y, {a, b}, [a = a.detach(), b = b.detach()](const Tensor& dy) -> Tensors {
     Tensor da = empty_like(a), db = empty_like(b);
     on_device("gated_gelu_tanh", a, [&]<class T> {
       gated_backward(a.data<T>(), b.data<T>(), dy.data<T>(), da.data<T>(), db.data<T>(), a.numel());
-    });
+    }, [&] { gated_backward_cuda(a, b, dy, da, db); });
     return {da, db};
   });
 }

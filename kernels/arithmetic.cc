@@ -6,20 +6,18 @@
 #include <array>
 
 #include "kernels/cast.h"
+#include "kernels/device/broadcast.h"
 #include "kernels/device/elementwise.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
 namespace weft {
 
-namespace {
+// kernels/arithmetic.cu
+void binary_cuda(BinaryOp op, const Pairing& p, const Tensor& a, const Tensor& b, const Tensor& y);
+void unary_cuda(UnaryOp op, const Tensor& x, const Tensor& y, double c);
 
-// How the elements of a and b meet: the axes of y, with neighbours joined where both inputs go on in step.
-struct Pairing {
-  Shape shape;  // of y
-  int rank = 0;
-  std::array<int64_t, Shape::max_rank> extent{}, a_stride{}, b_stride{};  // joined axes, outermost first
-};
+namespace {
 
 Pairing pair_up(const char* op, const Tensor& a, const Tensor& b) {
   Pairing p;
@@ -101,7 +99,7 @@ template <class F> Tensor binary(const char* op, const Tensor& a, const Tensor& 
   check_same(op, a, b);
   const Pairing p = pair_up(op, a, b);
   Tensor y = Tensor::empty(p.shape, a.dtype(), a.device());
-  on_device(op, a, [&]<class T> { binary_loop(p, a.data<T>(), b.data<T>(), y.data<T>(), f); });
+  on_device(op, a, [&]<class T> { binary_loop(p, a.data<T>(), b.data<T>(), y.data<T>(), f); }, [&] { binary_cuda(F::op, p, a, b, y); });
   return y;
 }
 
@@ -125,6 +123,9 @@ Tensor product_sum(const char* op, const Tensor& dy, const Tensor& a, const Tens
     } else {
       multiply(product.data<T>());
     }
+  }, [&] {
+    binary_cuda(F::op, p, a, b, factor);
+    binary_cuda(BinaryOp::times, q, dy, factor, product);
   });
   return cast(unbroadcast(product, shape), dy.dtype());
 }
@@ -134,25 +135,39 @@ template <class F> Tensor binary_sum(const char* op, const Tensor& dy, const Ten
   if (dy.shape() == shape) return binary(op, dy, x, f);
   const Pairing p = pair_up(op, dy, x);
   Tensor terms = Tensor::empty(p.shape, parameter_dtype(dy.dtype()), dy.device());
-  on_device(op, dy, [&]<class T> { binary_loop(p, dy.data<T>(), x.data<T>(), terms.data<accumulator_t<T>>(), f); });
+  on_device(op, dy, [&]<class T> { binary_loop(p, dy.data<T>(), x.data<T>(), terms.data<accumulator_t<T>>(), f); },
+            [&] { binary_cuda(F::op, p, dy, x, terms); });
   return cast(unbroadcast(terms, shape), dy.dtype());
 }
 
-template <class F> Tensor unary(const char* op, const Tensor& x, F f) {
+// f(x), which is `kind` with the number c.
+template <class F> Tensor unary(const char* op, const Tensor& x, UnaryOp kind, double c, F f) {
   check(x.defined(), "[{}] x is undefined", op);
   Tensor y = empty_like(x);
   on_device(op, x, [&]<class T> {
     elementwise(y.data<T>(), y.numel(),
                 [f, x = x.data<T>()](int64_t i) { return T(f(static_cast<accumulator_t<T>>(x[i]))); });
-  });
+  }, [&] { unary_cuda(kind, x, y, c); });
   return y;
 }
 
-constexpr auto plus = [](auto a, auto b) { return a + b; };
-constexpr auto minus = [](auto a, auto b) { return a - b; };
-constexpr auto times = [](auto a, auto b) { return a * b; };
-constexpr auto over = [](auto a, auto b) { return a / b; };
-constexpr auto minus_times = [](auto a, auto b) { return -a * b; };
+template <BinaryOp O> struct Function {
+  static constexpr BinaryOp op = O;
+  template <class A> A operator()(A a, A b) const {
+    if constexpr (O == BinaryOp::plus) return a + b;
+    if constexpr (O == BinaryOp::minus) return a - b;
+    if constexpr (O == BinaryOp::times) return a * b;
+    if constexpr (O == BinaryOp::over) return a / b;
+    if constexpr (O == BinaryOp::minus_times) return -a * b;
+    return -a / (b * b);
+  }
+};
+constexpr Function<BinaryOp::plus> plus;
+constexpr Function<BinaryOp::minus> minus;
+constexpr Function<BinaryOp::times> times;
+constexpr Function<BinaryOp::over> over;
+constexpr Function<BinaryOp::minus_times> minus_times;
+constexpr Function<BinaryOp::minus_over_square> minus_over_square;
 
 }  // namespace
 
@@ -185,31 +200,30 @@ Tensor div(const Tensor& a, const Tensor& b) {
   const Tensor for_b = b.needs_grad() ? a.detach() : Tensor();
   return record("div", binary("div", a, b, over), {a, b},
                 [as = a.shape(), da = a.needs_grad(), b = b.detach(), for_b](const Tensor& dy) -> Tensors {
-                  const auto slope = [](auto u, auto v) { return -u / (v * v); };
                   return {da ? binary_sum("div", dy, b, as, over) : Tensor(),
-                          for_b ? product_sum("div", dy, for_b, b, b.shape(), slope) : Tensor()};
+                          for_b ? product_sum("div", dy, for_b, b, b.shape(), minus_over_square) : Tensor()};
                 });
 }
 
 Tensor add(const Tensor& a, double b) {
-  return record("add", unary("add", a, [b](auto x) { return x + static_cast<decltype(x)>(b); }), {a},
+  return record("add", unary("add", a, UnaryOp::plus, b, [b](auto x) { return x + static_cast<decltype(x)>(b); }), {a},
                 [](const Tensor& dy) -> Tensors { return {dy}; });
 }
 
 Tensor mul(const Tensor& a, double b) {
-  return record("mul", unary("mul", a, [b](auto x) { return x * static_cast<decltype(x)>(b); }), {a},
+  return record("mul", unary("mul", a, UnaryOp::times, b, [b](auto x) { return x * static_cast<decltype(x)>(b); }), {a},
                 [b](const Tensor& dy) -> Tensors { return {mul(dy, b)}; });
 }
 
 Tensor div(double a, const Tensor& b) {
-  Tensor y = unary("div", b, [a](auto x) { return static_cast<decltype(x)>(a) / x; });
+  Tensor y = unary("div", b, UnaryOp::under, a, [a](auto x) { return static_cast<decltype(x)>(a) / x; });
   return record("div", y, {b}, [b = b.detach(), y](const Tensor& dy) -> Tensors {
     return {binary("div", binary("div", dy, b, over), y, minus_times)};
   });
 }
 
 Tensor neg(const Tensor& x) {
-  return record("neg", unary("neg", x, [](auto v) { return -v; }), {x},
+  return record("neg", unary("neg", x, UnaryOp::minus, 0, [](auto v) { return -v; }), {x},
                 [](const Tensor& dy) -> Tensors { return {neg(dy)}; });
 }
 

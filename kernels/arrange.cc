@@ -8,17 +8,24 @@
 #include <cstring>
 #include <numeric>
 
+#include "kernels/device/copies.h"
+#include "kernels/device/permuted.h"
 #include "kernels/device/scatter.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
 namespace weft {
 
+// kernels/arrange.cu
+void permute_cuda(const Tensor& x, const Tensor& y, const Permuted& p);
+void gather_cuda(const Tensor& x, const Tensor& index, const Tensor& y, int64_t n, int64_t k, int64_t inner);
+void gather_backward_cuda(const Tensor& dy, const Tensor& index, const Tensor& dx, int64_t outer, int64_t n, int64_t k, int64_t inner);
+void one_hot_cuda(const Tensor& ids, const Tensor& y, int64_t classes);
+
 namespace {
 
 void check_operand(const char* op, const Tensor& x) {
   check(x.defined(), "[{}] x is undefined", op);
-  check(x.device() == Device::cpu, "[{}] this build has no kernel for device {}", op, x.device());
 }
 
 int checked_axis(const char* op, const Tensor& x, int axis) {
@@ -45,11 +52,14 @@ void copy_part(const Tensor& whole, const Tensor& part, int axis, int64_t begin,
                 inner = whole.shape().product(axis + 1, whole.rank()) * size_of(whole.dtype());
   const int64_t whole_step = whole.dim(axis) * inner, part_step = part.dim(axis) * inner;
   char* at = static_cast<char*>(whole.raw()) + begin * inner;
-  if (into_whole) {
-    copy_runs(at, whole_step, part.raw(), part_step, outer, part_step);
-  } else {
-    copy_runs(part.raw(), part_step, at, whole_step, outer, part_step);
-  }
+  const auto with = [&](auto&& copy) {
+    if (into_whole) {
+      copy(at, whole_step, part.raw(), part_step, outer, part_step);
+    } else {
+      copy(part.raw(), part_step, at, whole_step, outer, part_step);
+    }
+  };
+  on_place(whole, [&] { with(copy_runs); }, [&] { with(copy_runs_cuda); });
 }
 
 Tensor cut_out(const Tensor& x, int axis, int64_t begin, int64_t end) {
@@ -59,12 +69,6 @@ Tensor cut_out(const Tensor& x, int axis, int64_t begin, int64_t end) {
   copy_part(x, y, axis, begin, false);
   return y;
 }
-
-// The axes of a permuted result, outermost first, with neighbours joined that are neighbours in x too. In elements.
-struct Permuted {
-  int rank = 0;
-  std::array<int64_t, Shape::max_rank> extent{}, from{}, to{};  // stride in x, stride in y
-};
 
 Permuted permuted(const Shape& x, const std::vector<int>& axes) {
   std::array<int64_t, Shape::max_rank> stride{};
@@ -145,20 +149,15 @@ Tensor permute_bytes(const Tensor& x, const std::vector<int>& axes) {
   const auto loop = [&]<class T>(T*) {
     permute_loop(static_cast<const T*>(x.raw()), static_cast<T*>(y.raw()), p, x.numel());
   };
-  switch (size_of(x.dtype())) {
-    case 1:
-      loop(static_cast<uint8_t*>(nullptr));
-      break;
-    case 2:
-      loop(static_cast<uint16_t*>(nullptr));
-      break;
-    case 4:
-      loop(static_cast<uint32_t*>(nullptr));
-      break;
-    default:
-      loop(static_cast<uint64_t*>(nullptr));
-      break;
-  }
+  const auto on_cpu = [&] {
+    switch (size_of(x.dtype())) {
+      case 1: return loop(static_cast<uint8_t*>(nullptr));
+      case 2: return loop(static_cast<uint16_t*>(nullptr));
+      case 4: return loop(static_cast<uint32_t*>(nullptr));
+      default: return loop(static_cast<uint64_t*>(nullptr));
+    }
+  };
+  on_place(x, on_cpu, [&] { permute_cuda(x, y, p); });
   return y;
 }
 
@@ -271,7 +270,7 @@ Tensor transpose(const Tensor& x, int a, int b) {
 Tensor gather(const Tensor& x, int axis, const Tensor& index) {
   check_operand("gather", x);
   const int at = checked_axis("gather", x, axis);
-  check_ids("gather", index, x.dim(at));
+  const Ids ids = checked_ids("gather", index, x.dim(at), x.device());
   Shape expected = x.shape();
   if (index.rank() == x.rank()) expected[at] = index.dim(at);
   check(index.shape() == expected,
@@ -279,10 +278,14 @@ Tensor gather(const Tensor& x, int axis, const Tensor& index) {
         x.shape());
   const Gather g{x.shape().product(0, at), x.dim(at), index.dim(at), x.shape().product(at + 1, x.rank())};
   Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
-  on_any_dtype(x.dtype(), [&]<class T> { gather_forward(x.data<T>(), index.data<int64_t>(), y.data<T>(), g); });
-  return record("gather", y, {x}, [g, index = index.detach(), whole = x.shape()](const Tensor& dy) -> Tensors {
+  const auto on_cpu = [&] {
+    on_any_dtype(x.dtype(), [&]<class T> { gather_forward(x.data<T>(), ids.host.data<int64_t>(), y.data<T>(), g); });
+  };
+  on_place(x, on_cpu, [&] { gather_cuda(x, ids.near, y, g.n, g.k, g.inner); });
+  return record("gather", y, {x}, [g, index = ids.near, whole = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty(whole, dy.dtype(), dy.device());
-    on_device("gather", dy, [&]<class T> { gather_backward(dy.data<T>(), index.data<int64_t>(), dx.data<T>(), g); });
+    on_device("gather", dy, [&]<class T> { gather_backward(dy.data<T>(), index.data<int64_t>(), dx.data<T>(), g); },
+              [&] { gather_backward_cuda(dy, index, dx, g.outer, g.n, g.k, g.inner); });
     return {dx};
   });
 }
@@ -290,31 +293,32 @@ Tensor gather(const Tensor& x, int axis, const Tensor& index) {
 Tensor index_select(const Tensor& x, const Tensor& ids) {
   check_operand("index_select", x);
   check(x.rank() >= 1, "[index_select] x must have at least 1 axis but has shape {}", x.shape());
-  check_ids("index_select", ids, x.dim(0));
-  check(ids.rank() == 1, "[index_select] ids must have 1 axis but has shape {}", ids.shape());
+  check(ids.defined() && ids.rank() == 1, "[index_select] ids must have 1 axis but has shape {}", ids.shape());
+  const Ids rows = checked_ids("index_select", ids, x.dim(0), x.device());
   Shape shape = x.shape();
   shape[0] = ids.dim(0);
   Tensor y = Tensor::empty(shape, x.dtype(), x.device());
   const int64_t row = x.shape().product(1, x.rank());
-  copy_rows(x.raw(), y.raw(), ids.data<int64_t>(), ids.numel(), row * size_of(x.dtype()));
-  return record("index_select", y, {x}, [row, ids = ids.detach(), whole = x.shape()](const Tensor& dy) -> Tensors {
+  look_up_rows(x, y, rows, row * size_of(x.dtype()));
+  return record("index_select", y, {x}, [row, rows, whole = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty(whole, dy.dtype(), dy.device());
-    on_device("index_select", dy, [&]<class T> {
-      scatter_add_rows(dx.data<T>(), whole[0], row, ids.data<int64_t>(), ids.numel(), dy.data<T>());
-    });
+    scatter_add("index_select", dx, whole[0], row, rows, dy);
     return {dx};
   });
 }
 
 Tensor one_hot(const Tensor& ids, int64_t classes, DType dtype) {
   check(classes >= 1, "[one_hot] classes must be at least 1 but is {}", classes);
-  check_ids("one_hot", ids, classes);
+  const Ids checked = checked_ids("one_hot", ids, classes, ids.device());
   Shape shape = ids.shape();
   shape.push_back(classes);
   Tensor y = Tensor::zeros(shape, dtype, ids.device());
-  on_any_dtype(dtype, [&]<class T> {
-    for (int64_t i = 0; i < ids.numel(); ++i) y.data<T>()[i * classes + ids.data<int64_t>()[i]] = convert<T>(1.0f);
-  });
+  const auto on_cpu = [&] {
+    on_any_dtype(dtype, [&]<class T> {
+      for (int64_t i = 0; i < ids.numel(); ++i) y.data<T>()[i * classes + ids.data<int64_t>()[i]] = convert<T>(1.0f);
+    });
+  };
+  on_place(ids, on_cpu, [&] { one_hot_cuda(checked.near, y, classes); });
   return no_gradient("one_hot", y, "its input is an index");
 }
 

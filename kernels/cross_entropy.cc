@@ -12,6 +12,11 @@
 
 namespace weft {
 
+// kernels/cross_entropy.cu
+void cross_entropy_cuda(const Tensor& logits, const Tensor& labels, const Tensor& class_weights, double label_smoothing, int64_t ignore_index,
+                        double batch_weight, double classes_weight, const Tensor& dlogits, const Tensor& loss);
+void cross_entropy_backward_cuda(const Tensor& dlogits, const Tensor& dloss);
+
 namespace {
 
 struct Weights {
@@ -120,22 +125,29 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntr
         options.label_smoothing);
   const Tensor dlogits = logits.needs_grad() ? empty_like(logits) : Tensor();
   Tensor loss = Tensor::empty({}, loss_dtype, logits.device());
-  on_device("cross_entropy", logits, [&]<class T> {
-    const int64_t* label = labels.data<int64_t>();
-    const Weights w = weigh(label, logits.rows(), logits.cols(), options);
-    loss.fill(cross_entropy_forward(logits.data<T>(), label, dlogits.defined() ? dlogits.data<T>() : nullptr, logits.rows(), logits.cols(), w, options));
+  const Tensor host_labels = labels.detach().to(Device::cpu);
+  const Weights w = weigh(host_labels.data<int64_t>(), logits.rows(), logits.cols(), options);
+  const auto on_cpu = [&]<class T> {
+    loss.fill(cross_entropy_forward(logits.data<T>(), host_labels.data<int64_t>(), dlogits.defined() ? dlogits.data<T>() : nullptr, logits.rows(),
+                                    logits.cols(), w, options));
+  };
+  on_device("cross_entropy", logits, on_cpu, [&] {
+    const Tensor near_weights = weights.defined() ? weights.detach().to(Device::cuda) : Tensor();
+    cross_entropy_cuda(logits, labels.detach().to(Device::cuda), near_weights, options.label_smoothing, options.ignore_index, w.of_batch,
+                       w.of_all_classes, dlogits, loss);
   });
   return record("cross_entropy", loss, {logits}, [dlogits](const Tensor& dloss) -> Tensors {
-    const double factor = dloss.item();
-    if (factor == 1) return {dlogits};
     // The tape calls this once, so the saved gradient may be scaled in place.
-    on_device("cross_entropy", dlogits, [&]<class T> {
+    const auto on_cpu = [&]<class T> {
       using A = accumulator_t<T>;
+      const double factor = dloss.item();
+      if (factor == 1) return;
       parallel_for(dlogits.numel(), elements_grain, [f = static_cast<A>(factor), d = dlogits.data<T>()](int64_t begin, int64_t end) {
 #pragma omp simd
         for (int64_t i = begin; i < end; ++i) d[i] = T(static_cast<A>(d[i]) * f);
       });
-    });
+    };
+    on_device("cross_entropy", dlogits, on_cpu, [&] { cross_entropy_backward_cuda(dlogits, dloss); });
     return {dlogits};
   });
 }

@@ -9,6 +9,9 @@
 
 namespace weft {
 
+// kernels/dropout.cu
+void dropout_cuda(const Tensor& x, const Tensor& y, const PhiloxStream& stream, uint32_t threshold, double scale);
+
 namespace {
 
 Tensor apply(const Tensor& x, double p, const PhiloxStream& stream) {
@@ -32,7 +35,7 @@ Tensor apply(const Tensor& x, double p, const PhiloxStream& stream) {
         i += count;
       }
     });
-  });
+  }, [&] { dropout_cuda(x, y, stream, threshold, 1 / (1 - p)); });
   return y;
 }
 

@@ -9,18 +9,15 @@ namespace weft {
 
 Tensor embedding(const Tensor& weight, const Tensor& ids) {
   check(weight.rank() == 2, "[embedding] weight must have 2 axes but has shape {}", weight.shape());
-  check_ids("embedding", ids, weight.dim(0));
+  const Ids rows = checked_ids("embedding", ids, weight.dim(0), weight.device());
   Shape shape = ids.shape();
   shape.push_back(weight.dim(1));
   Tensor y = Tensor::empty(shape, weight.dtype(), weight.device());
-  on_device("embedding", weight, [&]<class T> {
-    copy_rows(weight.raw(), y.raw(), ids.data<int64_t>(), ids.numel(), weight.dim(1) * sizeof(T));
-  });
-  return record("embedding", y, {weight}, [ids = ids.detach(), table = weight.shape()](const Tensor& dy) -> Tensors {
+  check(is_floating(weight.dtype()), "[embedding] the dtype must be f32, bf16 or f64 but is {}", weight.dtype());
+  look_up_rows(weight, y, rows, weight.dim(1) * size_of(weight.dtype()));
+  return record("embedding", y, {weight}, [rows, table = weight.shape()](const Tensor& dy) -> Tensors {
     Tensor dw = Tensor::empty(table, dy.dtype(), dy.device());
-    on_device("embedding", dy, [&]<class T> {
-      scatter_add_rows(dw.data<T>(), table[0], table[1], ids.data<int64_t>(), ids.numel(), dy.data<T>());
-    });
+    scatter_add("embedding", dw, table[0], table[1], rows, dy);
     return {dw};
   });
 }

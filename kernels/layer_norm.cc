@@ -12,6 +12,11 @@
 
 namespace weft {
 
+// kernels/layer_norm.cu
+void layer_norm_forward_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& y, const Tensor& mean, const Tensor& rstd, double eps);
+void layer_norm_backward_cuda(const Tensor& x, const Tensor& weight, const Tensor& mean, const Tensor& rstd, const Tensor& dy, const Tensor& dx,
+                              const Tensor& dweight, const Tensor& dbias);
+
 namespace {
 
 // row = x - x[0], padded with 0; returns its sum.
@@ -119,7 +124,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
   on_device("layer_norm", x, [&]<class T> {
     using A = accumulator_t<T>;
     layer_norm_forward<T>(x.data<T>(), weight.data<A>(), bias.data<A>(), y.data<T>(), mean.data<A>(), rstd.data<A>(), x.rows(), x.cols(), eps);
-  });
+  }, [&] { layer_norm_forward_cuda(x, weight, bias, y, mean, rstd, eps); });
   const bool wants_x = x.needs_grad(), wants_weight = weight.needs_grad(), wants_bias = bias.needs_grad();
   return record("layer_norm", y, {x, weight, bias}, [=, x = x.detach(), weight = weight.detach()](const Tensor& dy) -> Tensors {
     const Tensor dx = wants_x ? empty_like(x) : Tensor();
@@ -128,7 +133,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, dou
       using A = accumulator_t<T>;
       layer_norm_backward<T>(x.data<T>(), weight.data<A>(), mean.data<A>(), rstd.data<A>(), dy.data<T>(), wants_x ? dx.data<T>() : nullptr,
                              wants_weight ? dweight.data<A>() : nullptr, wants_bias ? dbias.data<A>() : nullptr, x.rows(), x.cols());
-    });
+    }, [&] { layer_norm_backward_cuda(x, weight, mean, rstd, dy, dx, dweight, dbias); });
     return {dx, dweight, dbias};
   });
 }

@@ -6,16 +6,19 @@
 #include <limits>
 
 #include "kernels/device/parallel.h"
+#include "kernels/device/windows.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
 namespace weft {
 
-namespace {
+// kernels/pool.cu
+void max_pool_forward_cuda(const Tensor& x, const Tensor& y, const Tensor& places, const Windows& s);
+void max_pool_backward_cuda(const Tensor& dy, const Tensor& places, const Tensor& dx, const Windows& s);
+void average_forward_cuda(const Tensor& x, const Tensor& y, int64_t images, int64_t pixels, int64_t channels);
+void average_backward_cuda(const Tensor& dy, const Tensor& dx, int64_t pixels, int64_t channels);
 
-struct Windows {
-  int64_t n, h, w, c, oh, ow, kernel, stride, padding;
-};
+namespace {
 
 // One thread takes whole rows of y. Along the channels, so that all is contiguous.
 template <class T> void max_forward(const T* x, T* y, uint8_t* places, const Windows& s) {
@@ -147,10 +150,12 @@ Tensor max_pool2d(const Tensor& x, int kernel, int stride, int padding) {
   Tensor y = Tensor::empty(y_shape, x.dtype(), x.device());
   const Tensor places = x.needs_grad() ? Tensor::empty(y_shape, DType::u8, x.device()) : Tensor();
   on_device("max_pool2d", x,
-            [&]<class T> { max_forward(x.data<T>(), y.data<T>(), places ? places.data<uint8_t>() : nullptr, s); });
+            [&]<class T> { max_forward(x.data<T>(), y.data<T>(), places ? places.data<uint8_t>() : nullptr, s); },
+            [&] { max_pool_forward_cuda(x, y, places, s); });
   return record("max_pool2d", y, {x}, [s, places, x_shape = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
-    on_device("max_pool2d", dy, [&]<class T> { max_backward(dy.data<T>(), places.data<uint8_t>(), dx.data<T>(), s); });
+    on_device("max_pool2d", dy, [&]<class T> { max_backward(dy.data<T>(), places.data<uint8_t>(), dx.data<T>(), s); },
+              [&] { max_pool_backward_cuda(dy, places, dx, s); });
     return {dx};
   });
 }
@@ -161,11 +166,13 @@ Tensor global_average_pool(const Tensor& x) {
   const int64_t images = x.dim(0), pixels = x.dim(1) * x.dim(2), channels = x.dim(3);
   Tensor y = Tensor::empty({images, channels}, x.dtype(), x.device());
   on_device("global_average_pool", x,
-            [&]<class T> { average_forward(x.data<T>(), y.data<T>(), images, pixels, channels); });
+            [&]<class T> { average_forward(x.data<T>(), y.data<T>(), images, pixels, channels); },
+            [&] { average_forward_cuda(x, y, images, pixels, channels); });
   return record("global_average_pool", y, {x}, [=, x_shape = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
     on_device("global_average_pool", dy,
-              [&]<class T> { average_backward(dy.data<T>(), dx.data<T>(), images, pixels, channels); });
+              [&]<class T> { average_backward(dy.data<T>(), dx.data<T>(), images, pixels, channels); },
+              [&] { average_backward_cuda(dy, dx, pixels, channels); });
     return {dx};
   });
 }

@@ -16,6 +16,14 @@
 
 namespace weft {
 
+// kernels/reduce.cu
+void sum_around_cuda(const Tensor& x, const Tensor& y, int64_t outer, int64_t n, int64_t inner, double scale);
+void repeat_around_cuda(const Tensor& dy, const Tensor& dx, int64_t n, int64_t inner, double scale);
+void argmax_cuda(const Tensor& x, const Tensor& index, int64_t outer, int64_t n, int64_t inner);
+void topk_cuda(const Tensor& x, const Tensor& values, const Tensor& indices, int64_t k);
+void pick_cuda(const Tensor& x, const Tensor& index, const Tensor& y, int64_t n, int64_t k, int64_t inner);
+void place_cuda(const Tensor& dy, const Tensor& index, const Tensor& dx, int64_t n, int64_t k, int64_t inner);
+
 namespace {
 
 // x seen as [outer, n, inner] around one axis.
@@ -122,20 +130,24 @@ template <class T> void repeat_axis(const T* dy, T* dx, const Around& a, double 
 Tensor sum_everything(const char* name, const Tensor& x, double scale) {
   Tensor y = Tensor::empty({}, x.dtype(), x.device());
   on_device(name, x,
-            [&]<class T> { *y.data<T>() = T(static_cast<accumulator_t<T>>(sum_all(x.data<T>(), x.numel()) * scale)); });
+            [&]<class T> { *y.data<T>() = T(static_cast<accumulator_t<T>>(sum_all(x.data<T>(), x.numel()) * scale)); },
+            [&] { sum_around_cuda(x, y, 1, x.numel(), 1, scale); });
   return record(name, y, {x}, [name, scale, shape = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
-    on_device(name, dy, [&]<class T> { repeat_axis(dy.data<T>(), dx.data<T>(), {1, shape.numel(), 1, {}}, scale); });
+    on_device(name, dy, [&]<class T> { repeat_axis(dy.data<T>(), dx.data<T>(), {1, shape.numel(), 1, {}}, scale); },
+              [&] { repeat_around_cuda(dy, dx, shape.numel(), 1, scale); });
     return {dx};
   });
 }
 
 Tensor sum_over(const char* name, const Tensor& x, const Around& a, double scale) {
   Tensor y = Tensor::empty(a.shape, x.dtype(), x.device());
-  on_device(name, x, [&]<class T> { sum_axis(x.data<T>(), y.data<T>(), a, scale); });
+  on_device(name, x, [&]<class T> { sum_axis(x.data<T>(), y.data<T>(), a, scale); },
+            [&] { sum_around_cuda(x, y, a.outer, a.n, a.inner, scale); });
   return record(name, y, {x}, [name, a, scale, shape = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
-    on_device(name, dy, [&]<class T> { repeat_axis(dy.data<T>(), dx.data<T>(), a, scale); });
+    on_device(name, dy, [&]<class T> { repeat_axis(dy.data<T>(), dx.data<T>(), a, scale); },
+              [&] { repeat_around_cuda(dy, dx, a.n, a.inner, scale); });
     return {dx};
   });
 }
@@ -182,7 +194,8 @@ Tensor argmax_index(const char* op, const Tensor& x, const Around& a) {
   check(a.n > 0 || a.outer * a.inner == 0, "[{}] the axis must have at least 1 element but the shape is {}", op,
         x.shape());
   Tensor index = Tensor::empty(a.shape, DType::i64, x.device());
-  on_device(op, x, [&]<class T> { argmax_axis(x.data<T>(), index.data<int64_t>(), a); });
+  on_device(op, x, [&]<class T> { argmax_axis(x.data<T>(), index.data<int64_t>(), a); },
+            [&] { argmax_cuda(x, index, a.outer, a.n, a.inner); });
   return index;
 }
 
@@ -209,16 +222,15 @@ Tensor max(const Tensor& x, int axis, bool keep) {
   const Around a = around("max", x, axis, keep);
   const Tensor index = argmax_index("max", x, a);
   Tensor y = Tensor::empty(a.shape, x.dtype(), x.device());
-  const int64_t* at = index.data<int64_t>();
-  const auto place = [a, at](int64_t o) { return (o / a.inner * a.n + at[o]) * a.inner + o % a.inner; };
+  const auto place = [a, index](int64_t o) { return (o / a.inner * a.n + index.data<int64_t>()[o]) * a.inner + o % a.inner; };
   on_device("max", x, [&]<class T> {
     for (int64_t o = 0; o < y.numel(); ++o) y.data<T>()[o] = x.data<T>()[place(o)];
-  });
-  return record("max", y, {x}, [index, place, shape = x.shape()](const Tensor& dy) -> Tensors {
+  }, [&] { pick_cuda(x, index, y, a.n, 1, a.inner); });
+  return record("max", y, {x}, [a, index, place, shape = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
     on_device("max", dy, [&]<class T> {
       for (int64_t o = 0; o < dy.numel(); ++o) dx.data<T>()[place(o)] = dy.data<T>()[o];
-    });
+    }, [&] { place_cuda(dy, index, dx, a.n, 1, a.inner); });
     return {dx};
   });
 }
@@ -234,9 +246,9 @@ TopK topk(const Tensor& x, int64_t k) {
   Shape shape = x.shape();
   shape[-1] = k;
   Tensor values = Tensor::empty(shape, x.dtype(), x.device()), indices = Tensor::empty(shape, DType::i64, x.device());
-  int64_t* index = indices.data<int64_t>();
   const int64_t cols = x.cols();
   on_device("topk", x, [&]<class T> {
+    int64_t* index = indices.data<int64_t>();
     using A = accumulator_t<T>;
     parallel_for(x.rows(), std::max<int64_t>(1, elements_grain / cols), [&](int64_t begin, int64_t end) {
       std::vector<int64_t> order(cols);
@@ -253,13 +265,16 @@ TopK topk(const Tensor& x, int64_t k) {
         }
       }
     });
-  });
+  }, [&] { topk_cuda(x, values, indices, k); });
   // `indices` is captured without its place on the tape.
   values = record("topk", values, {x}, [indices, k, cols, whole = x.shape()](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::zeros(whole, dy.dtype(), dy.device());
-    const int64_t* index = indices.data<int64_t>();
     on_device("topk", dy, [&]<class T> {
+      const int64_t* index = indices.data<int64_t>();
       for (int64_t i = 0; i < dy.numel(); ++i) dx.data<T>()[i / k * cols + index[i]] = dy.data<T>()[i];
+    }, [&] {
+      // A row's k places are those of an axis of extent `cols` with nothing inside it.
+      place_cuda(dy, indices, dx, cols, k, 1);
     });
     return {dx};
   });

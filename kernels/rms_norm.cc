@@ -11,6 +11,10 @@
 
 namespace weft {
 
+// kernels/rms_norm.cu
+void rms_norm_forward_cuda(const Tensor& x, const Tensor& weight, const Tensor& y, const Tensor& rstd, double eps);
+void rms_norm_backward_cuda(const Tensor& x, const Tensor& weight, const Tensor& rstd, const Tensor& dy, const Tensor& dx, const Tensor& dweight);
+
 namespace {
 
 template <class T, class A = accumulator_t<T>>
@@ -84,7 +88,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
   on_device("rms_norm", x, [&]<class T> {
     using A = accumulator_t<T>;
     rms_norm_forward<T>(x.data<T>(), weight.data<A>(), y.data<T>(), rstd.data<A>(), x.rows(), x.cols(), eps);
-  });
+  }, [&] { rms_norm_forward_cuda(x, weight, y, rstd, eps); });
   const bool wants_x = x.needs_grad(), wants_weight = weight.needs_grad();
   return record("rms_norm", y, {x, weight}, [=, x = x.detach(), weight = weight.detach()](const Tensor& dy) -> Tensors {
     const Tensor dx = wants_x ? empty_like(x) : Tensor(), dweight = wants_weight ? empty_like(weight) : Tensor();
@@ -92,7 +96,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps) {
       using A = accumulator_t<T>;
       rms_norm_backward<T>(x.data<T>(), weight.data<A>(), rstd.data<A>(), dy.data<T>(), wants_x ? dx.data<T>() : nullptr,
                            wants_weight ? dweight.data<A>() : nullptr, x.rows(), x.cols());
-    });
+    }, [&] { rms_norm_backward_cuda(x, weight, rstd, dy, dx, dweight); });
     return {dx, dweight};
   });
 }

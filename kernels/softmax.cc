@@ -9,6 +9,10 @@
 
 namespace weft {
 
+// kernels/softmax.cu
+void softmax_forward_cuda(const Tensor& x, const Tensor& y, bool log);
+void softmax_backward_cuda(const Tensor& y, const Tensor& dy, const Tensor& dx, bool log);
+
 namespace {
 
 template <class T, bool log> void softmax_forward(const T* x, T* y, int64_t rows, int64_t cols) {
@@ -55,10 +59,12 @@ template <class T, bool log> void softmax_backward(const T* y, const T* dy, T* d
 template <bool log> Tensor softmax_op(const char* name, const Tensor& x) {
   check(x.rank() >= 1, "[{}] x must have at least 1 axis but has shape {}", name, x.shape());
   Tensor y = empty_like(x);
-  on_device(name, x, [&]<class T> { softmax_forward<T, log>(x.data<T>(), y.data<T>(), x.rows(), x.cols()); });
+  on_device(name, x, [&]<class T> { softmax_forward<T, log>(x.data<T>(), y.data<T>(), x.rows(), x.cols()); },
+            [&] { softmax_forward_cuda(x, y, log); });
   return record(name, y, {x}, [name, y](const Tensor& dy) -> Tensors {
     Tensor dx = empty_like(y);
-    on_device(name, y, [&]<class T> { softmax_backward<T, log>(y.data<T>(), dy.data<T>(), dx.data<T>(), y.rows(), y.cols()); });
+    on_device(name, y, [&]<class T> { softmax_backward<T, log>(y.data<T>(), dy.data<T>(), dx.data<T>(), y.rows(), y.cols()); },
+              [&] { softmax_backward_cuda(y, dy, dx, log); });
     return {dx};
   });
 }

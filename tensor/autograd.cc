@@ -6,6 +6,7 @@
 #include <queue>
 #include <utility>
 
+#include "tensor/cuda_elements.h"
 #include "tensor/dispatch.h"
 
 namespace weft {
@@ -62,8 +63,9 @@ Tensor no_gradient(const char* name, Tensor y, const char* reason) {
 
 void accumulate(const Tensor& into, const Tensor& g) {
   check(into.shape() == g.shape(), "[accumulate] the shapes must be equal but are {} and {}", into.shape(), g.shape());
+  check(into.device() == g.device(), "[accumulate] the devices must be equal but are {} and {}", into.device(), g.device());
   const int64_t n = into.numel();
-  on_device("accumulate", into, [&]<class A> {
+  const auto on_cpu = [&]<class A> {
     on_device("accumulate", g, [&]<class B> {
       A* a = into.data<A>();
       const B* b = g.data<B>();
@@ -71,7 +73,8 @@ void accumulate(const Tensor& into, const Tensor& g) {
 #pragma omp parallel for simd schedule(static) if (n > 1 << 15)
       for (int64_t i = 0; i < n; ++i) a[i] = A(static_cast<Sum>(a[i]) + static_cast<Sum>(b[i]));
     });
-  });
+  };
+  on_device("accumulate", into, on_cpu, [&] { accumulate_cuda(into, g); });
   into.mark_modified();
 }
 
@@ -164,6 +167,15 @@ Summing summing(const Shape& whole, const Shape& part) {
   return s;
 }
 
+AxisSums axis_sums(const Summing& s) {
+  AxisSums sums;
+  int64_t step = 1;
+  std::array<int64_t, Shape::max_rank> step_of{};
+  for (int i = s.rank - 1; i >= 0; --i) step_of[i] = step, step *= s.extent[i];
+  for (int i = 0; i < s.rank; ++i) (s.stride[i] == 0 ? sums.summed : sums.kept).push_back(s.extent[i], step_of[i]);
+  return sums;
+}
+
 // Adds rows [begin, end) of g, runs of the innermost joined axis, to the sums.
 template <class T, class Sum> void sum_rows(const T* g, Sum* sum, const Summing& s, int64_t begin, int64_t end) {
   const int last = s.rank - 1;
@@ -203,7 +215,7 @@ Tensor unbroadcast(const Tensor& dy, const Shape& shape) {
   const Summing s = summing(dy.shape(), shape);
   if (dy.numel() == shape.numel()) return dy.detach().reshape(shape);
   Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
-  on_device("unbroadcast", dy, [&]<class T> {
+  const auto on_cpu = [&]<class T> {
     using Sum = accumulator_t<T>;
     const int64_t n = dy.numel(), size = dx.numel(), cols = s.extent[s.rank - 1];
     const T* g = dy.data<T>();
@@ -236,7 +248,8 @@ Tensor unbroadcast(const Tensor& dy, const Shape& shape) {
       for (int64_t p = 1; p < (apart ? 1 : pieces); ++p) total += sums[size * p + i];
       out[i] = convert<T>(total);
     }
-  });
+  };
+  on_device("unbroadcast", dy, on_cpu, [&] { sum_axes_cuda(dy, dx, axis_sums(s)); });
   return dx;
 }
 

@@ -37,7 +37,7 @@ template <class F> void on_any_dtype(DType dtype, F&& f) {
   }
 }
 
-/// Runs `cpu`<T>() with T = float, bf16 or double, x's dtype. The branch where another device's kernels will start.
+/// Runs `cpu`<T>() with T = float, bf16 or double, x's dtype, for an op that has no kernel on another device.
 template <class Cpu> void on_device(const char* op, const Tensor& x, Cpu&& cpu) {
   check(x.device() == Device::cpu, "[{}] this build has no kernel for device {}", op, x.device());
   switch (x.dtype()) {
@@ -46,6 +46,25 @@ template <class Cpu> void on_device(const char* op, const Tensor& x, Cpu&& cpu) 
     case DType::f64: return cpu.template operator()<double>();
     default: check(false, "[{}] the dtype must be f32, bf16 or f64 but is {}", op, x.dtype());
   }
+}
+
+/// An op's one branch on its device: `cpu`<T>() as above, or `cuda`(), which starts the kernels for x's dtype, f32 or bf16.
+template <class Cpu, class Cuda> void on_device(const char* op, const Tensor& x, Cpu&& cpu, [[maybe_unused]] Cuda&& cuda) {
+#ifdef WEFT_HAS_CUDA
+  if (x.device() == Device::cuda) {
+    check(x.dtype() == DType::f32 || x.dtype() == DType::bf16, "[{}] the dtype must be f32 or bf16 on device cuda but is {}", op, x.dtype());
+    return cuda();
+  }
+#endif
+  on_device(op, x, std::forward<Cpu>(cpu));
+}
+
+/// The same branch for an op that moves elements of any dtype: cpu() or cuda().
+template <class Cpu, class Cuda> void on_place([[maybe_unused]] const Tensor& x, Cpu&& cpu, [[maybe_unused]] Cuda&& cuda) {
+#ifdef WEFT_HAS_CUDA
+  if (x.device() == Device::cuda) return cuda();
+#endif
+  cpu();
 }
 
 /// The inputs of one op must be of one dtype and on one device.

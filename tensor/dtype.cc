@@ -1,5 +1,8 @@
 #include "tensor/dtype.h"
 
+#ifdef WEFT_HAS_CUDA
+#include "tensor/cuda.h"
+#endif
 #include "tensor/device.h"
 #include "tensor/shape.h"
 
@@ -27,8 +30,13 @@ DType dtype_from_name(std::string_view name) {
 
 Device device_from_name(std::string_view name) {
   check(name == "cpu" || name == "cuda", "[device] the name must be cpu or cuda but is '{}'", name);
-  check_input(name == "cpu", "this build of weft has no cuda device: it was built without nvcc");
-  return Device::cpu;
+  if (name == "cpu") return Device::cpu;
+#ifdef WEFT_HAS_CUDA
+  cuda::properties();
+  return Device::cuda;
+#else
+  fail("this build of weft has no cuda device: it was built without nvcc; install the CUDA toolkit and build again, or use --device cpu");
+#endif
 }
 
 void Shape::bad_axis(int axis) const {

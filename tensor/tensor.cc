@@ -4,6 +4,10 @@
 
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
+#ifdef WEFT_HAS_CUDA
+#include "tensor/cuda.h"
+#include "tensor/cuda_elements.h"
+#endif
 
 namespace weft {
 
@@ -19,9 +23,18 @@ int64_t checked_bytes(const Shape& shape, DType dtype) {
   return bytes;
 }
 
-void host_only(const Tensor& t, const char* what) {
-  check(t.defined(), "[{}] the tensor is undefined", what);
-  check(t.device() == Device::cpu, "[{}] the tensor must be on the cpu but is on {}", what, t.device());
+void defined_only(const Tensor& t, const char* what) { check(t.defined(), "[{}] the tensor is undefined", what); }
+
+// Bytes from one place to another, on either device.
+void copy_bytes(void* to, Device to_device, const void* from, Device from_device, int64_t bytes) {
+  if (bytes == 0) return;
+#ifdef WEFT_HAS_CUDA
+  if (to_device == Device::cuda && from_device == Device::cuda) return cuda::copy_on_device(to, from, bytes);
+  if (to_device == Device::cuda) return cuda::copy_to_device(to, from, bytes);
+  if (from_device == Device::cuda) return cuda::copy_to_host(to, from, bytes);
+#endif
+  check(to_device == Device::cpu && from_device == Device::cpu, "[copy] this build has no cuda device");
+  std::memcpy(to, from, bytes);
 }
 
 }  // namespace
@@ -36,7 +49,12 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
   Tensor t = empty(shape, dtype, device);
-  host_only(t, "zeros");
+#ifdef WEFT_HAS_CUDA
+  if (device == Device::cuda) {
+    cuda::zero(t.raw(), t.nbytes());
+    return t;
+  }
+#endif
   if (t.nbytes() > 0) std::memset(t.raw(), 0, t.nbytes());
   return t;
 }
@@ -55,14 +73,23 @@ Tensor Tensor::view_of(const void* bytes, const Shape& shape, DType dtype, std::
   return t;
 }
 
+Tensor Tensor::to(Device device) const {
+  defined_only(*this, "to");
+  if (this->device() == device) return *this;
+  Tensor y = empty(shape_, dtype_, device);
+  copy_bytes(y.raw(), device, raw(), this->device(), nbytes());
+  return record("to", y, {*this}, [before = this->device()](const Tensor& dy) -> Tensors { return {dy.to(before)}; });
+}
+
 double Tensor::item() const {
-  host_only(*this, "item");
+  defined_only(*this, "item");
   check(numel() == 1, "[item] the tensor must have 1 element but has shape {}", shape_);
   return to_doubles()[0];
 }
 
 std::vector<double> Tensor::to_doubles() const {
-  host_only(*this, "to_doubles");
+  defined_only(*this, "to_doubles");
+  if (device() != Device::cpu) return detach().to(Device::cpu).to_doubles();
   std::vector<double> values(numel());
   on_any_dtype(dtype_, [&]<class T> {
     const T* x = data<T>();
@@ -72,27 +99,31 @@ std::vector<double> Tensor::to_doubles() const {
 }
 
 void Tensor::fill(double value) const {
-  host_only(*this, "fill");
-  on_any_dtype(dtype_, [&]<class T> { std::fill_n(data<T>(), numel(), convert<T>(value)); });
+  defined_only(*this, "fill");
   mark_modified();
+#ifdef WEFT_HAS_CUDA
+  if (device() == Device::cuda) return fill_cuda(*this, value);
+#endif
+  on_any_dtype(dtype_, [&]<class T> { std::fill_n(data<T>(), numel(), convert<T>(value)); });
 }
 
 void Tensor::copy_from(const Tensor& source) const {
-  host_only(*this, "copy_from");
-  host_only(source, "copy_from");
+  defined_only(*this, "copy_from");
+  defined_only(source, "copy_from");
   check(shape_ == source.shape(), "[copy_from] the shapes must be equal but are {} and {}", shape_, source.shape());
-  if (dtype_ == source.dtype()) {
-    if (nbytes() > 0) std::memcpy(raw(), source.raw(), nbytes());
-  } else {
-    on_any_dtype(dtype_, [&]<class To> {
-      on_any_dtype(source.dtype(), [&]<class From> {
-        To* y = data<To>();
-        const From* x = source.data<From>();
-        for (int64_t i = 0; i < numel(); ++i) y[i] = convert<To>(x[i]);
-      });
-    });
-  }
   mark_modified();
+  if (dtype_ == source.dtype()) return copy_bytes(raw(), device(), source.raw(), source.device(), nbytes());
+  const Tensor near = source.detach().to(device());
+#ifdef WEFT_HAS_CUDA
+  if (device() == Device::cuda) return convert_cuda(near, *this);
+#endif
+  on_any_dtype(dtype_, [&]<class To> {
+    on_any_dtype(near.dtype(), [&]<class From> {
+      To* y = data<To>();
+      const From* x = near.data<From>();
+      for (int64_t i = 0; i < numel(); ++i) y[i] = convert<To>(x[i]);
+    });
+  });
 }
 
 Tensor Tensor::clone() const {
@@ -130,7 +161,7 @@ Tensor Tensor::leading(int64_t begin, int64_t end) const {
   y.offset_ += begin * row_bytes;
   return record("leading", y, {*this}, [whole = shape_, offset = begin * row_bytes](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::zeros(whole, dy.dtype(), dy.device());
-    if (dy.nbytes() > 0) std::memcpy(static_cast<char*>(dx.raw()) + offset, dy.raw(), dy.nbytes());
+    copy_bytes(static_cast<char*>(dx.raw()) + offset, dx.device(), dy.raw(), dy.device(), dy.nbytes());
     return {dx};
   });
 }

@@ -53,18 +53,22 @@ class Tensor {
   int64_t cols() const { return rank() ? shape_[-1] : 1; }
   int64_t rows() const { return rank() ? shape_.product(0, rank() - 1) : 1; }
 
-  /// The elements; T must be the dtype. On a device pointer only kernels may follow it.
+  /// The elements of a tensor on the cpu; T must be the dtype.
   template <class T>
   T* data() const {
     check(dtype_ == dtype_of<T>, "[data] the dtype must be {} but is {}", dtype_of<T>, dtype_);
+    check(device() == Device::cpu, "[data] the host cannot follow a pointer of device {}", device());
     return reinterpret_cast<T*>(raw());
   }
+  /// Where the elements lie. On the cuda device only kernels and copies may follow it.
   void* raw() const { return storage_ ? static_cast<char*>(storage_->data) + offset_ : nullptr; }
   const std::shared_ptr<Storage>& storage() const { return storage_; }
   int64_t byte_offset() const { return offset_; }
   /// To be called after the elements were changed in place, so that nothing derived from them is used again.
   void mark_modified() const { ++storage_->version; }
 
+  /// The same elements on a device: this tensor itself if it is there. Differentiable.
+  Tensor to(Device device) const;
   /// The value of a tensor of one element.
   double item() const;
   /// All elements, converted.

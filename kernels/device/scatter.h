@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "kernels/device/copies.h"
 #include "kernels/device/parallel.h"
 #include "tensor/dispatch.h"
 
@@ -55,15 +56,36 @@ inline void copy_rows(const void* x, void* y, const int64_t* ids, int64_t n, int
   });
 }
 
-/// Every id must lie in [0, V); the error says which does not.
-inline void check_ids(const char* op, const Tensor& ids, int64_t V) {
+/// Indices that were checked, on the host and on the device of what they point into.
+struct Ids {
+  Tensor host, near;
+};
+
+/// Every id must lie in [0, V); the error says which does not. Ids may be on the cpu whatever `device` is, which spares a wait for them.
+inline Ids checked_ids(const char* op, const Tensor& ids, int64_t V, Device device) {
   check(ids.defined() && ids.dtype() == DType::i64, "[{}] the ids must be i64 but are {}", op,
         ids.defined() ? name_of(ids.dtype()) : "undefined");
-  check(ids.device() == Device::cpu, "[{}] this build has no kernel for device {}", op, ids.device());
-  const int64_t* id = ids.data<int64_t>();
+  const Ids result{ids.detach().to(Device::cpu), ids.detach().to(device)};
+  const int64_t* id = result.host.data<int64_t>();
   for (int64_t i = 0; i < ids.numel(); ++i) {
     check(id[i] >= 0 && id[i] < V, "[{}] every id must lie in [0, {}) but number {} is {}", op, V, i, id[i]);
   }
+  return result;
+}
+
+/// Row ids[i] of x -> row i of y, rows of `row_bytes`.
+inline void look_up_rows(const Tensor& x, const Tensor& y, const Ids& ids, int64_t row_bytes) {
+  const int64_t n = ids.host.numel();
+  on_place(x, [&] { copy_rows(x.raw(), y.raw(), ids.host.data<int64_t>(), n, row_bytes); },
+           [&] { copy_rows_cuda(x.raw(), y.raw(), static_cast<const int64_t*>(ids.near.raw()), n, row_bytes); });
+}
+
+/// scatter_add_rows() on the device of dy.
+inline void scatter_add(const char* op, const Tensor& dx, int64_t V, int64_t D, const Ids& ids, const Tensor& dy) {
+  const int64_t* id = ids.host.data<int64_t>();
+  const int64_t n = ids.host.numel();
+  on_device(op, dy, [&]<class T> { scatter_add_rows(dx.data<T>(), V, D, id, n, dy.data<T>()); },
+            [&] { scatter_add_rows_cuda(dx, V, D, std::vector<int64_t>(id, id + n), dy); });
 }
 
 }  // namespace weft

@@ -9,8 +9,13 @@
 
 namespace weft::op_check {
 
-/// Every case in f32 and bf16, forward and backward, against the f64 truth; planted errors; misuses. One line a failure.
-std::vector<std::string> test(const Op& op, uint64_t seed);
+struct TestResult {
+  std::vector<std::string> failures;  // one line each
+  std::vector<std::string> skipped;   // cases that the device has no kernel for, one line each
+};
+
+/// Every case in f32 and bf16 on `device`, forward and backward, against the f64 truth of the cpu; planted errors; misuses.
+TestResult test(const Op& op, uint64_t seed, Device device);
 /// The f64 backward of every case against central differences. One line a failure.
 std::vector<std::string> grad(const Op& op, uint64_t seed);
 /// Prints a line for every bench of the op.

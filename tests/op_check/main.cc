@@ -15,21 +15,35 @@ namespace {
 std::string mode = "test", only;
 uint64_t seed = 0;
 
-void report(std::vector<std::string> (*run)(const Op&, uint64_t)) {
+std::string device_name = "cpu";
+
+template <class F> void for_ops(F&& run) {
   INFO("repeat with --seed ", seed);
   int count = 0;
   for (const Op& op : ops()) {
     if (!only.empty() && op.name != only) continue;
     ++count;
     CHECK_MESSAGE((!op.cases.empty() || !op.misuses.empty()), op.name, " has no cases");
-    for (const std::string& failure : run(op, seed)) FAIL_CHECK(failure);
+    for (const std::string& failure : run(op)) FAIL_CHECK(failure);
   }
   CHECK_MESSAGE(count > 0, "no op is named '", only, "'");
 }
 }  // namespace
 
-TEST_CASE("test") { report(test); }
-TEST_CASE("grad") { report(grad); }
+TEST_CASE("test") {
+  const weft::Device device = weft::device_from_name(device_name);
+  size_t skipped = 0;
+  for_ops([&](const Op& op) {
+    TestResult result = test(op, seed, device);
+    for (const std::string& line : result.skipped) fmt::print("SKIPPED {}\n", line);
+    skipped += result.skipped.size();
+    return std::move(result.failures);
+  });
+  if (device != weft::Device::cpu) fmt::print("{} cases SKIPPED on {}\n", skipped, device);
+}
+TEST_CASE("grad") {
+  for_ops([](const Op& op) { return grad(op, seed); });
+}
 
 int main(int argc, char** argv) {
   weft::sleep_while_waiting(argv);
@@ -38,6 +52,7 @@ int main(int argc, char** argv) {
   app.add_option("mode", mode, "test: f32 and bf16 against f64; grad: f64 against central differences; bench; list")
       ->check(CLI::IsMember({"test", "grad", "bench", "list"}));
   app.add_option("-o,--op", only, "one op only");
+  app.add_option("--device", device_name, "test: where f32 and bf16 run; the f64 truth is the cpu's")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
   app.add_option("--seed", seed, "of the inputs; a fresh one every run unless given, printed on failure");
   app.add_option("--seconds", seconds, "of timing for each line of bench");
   CLI11_PARSE(app, argc, argv);

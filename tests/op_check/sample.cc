@@ -73,11 +73,12 @@ Tensors sample(const std::vector<Input>& inputs, DType dtype, Random& random) {
   return result;
 }
 
-Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType dtype, bool grad) {
+Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType dtype, bool grad, Device device) {
   Tensors result;
   for (size_t i = 0; i < samples.size(); ++i) {
     Tensor t = Tensor::empty(samples[i].shape(), input_dtype(inputs[i], dtype));
     t.copy_from(samples[i]);
+    t = t.to(device);
     if (grad && inputs[i].gradient && is_floating(t.dtype())) t.set_requires_grad();
     result.push_back(t);
   }

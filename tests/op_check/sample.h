@@ -10,8 +10,8 @@ namespace weft::op_check {
 
 /// Inputs drawn once, held in f64 and exactly representable in `dtype` (or f32 for parameters), so that only the op's own error shows.
 Tensors sample(const std::vector<Input>& inputs, DType dtype, Random& random);
-/// Those inputs as the op takes them when it runs in `dtype`; floating ones are leaves if `grad`.
-Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType dtype, bool grad);
+/// Those inputs as the op takes them when it runs in `dtype` on `device`; floating ones are leaves if `grad`.
+Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType dtype, bool grad, Device device = Device::cpu);
 
 /// Empty if |a - b| <= rtol (|b| + max |b|) holds for every element, else one line about the worst one.
 std::string compare(const Tensor& a, const Tensor& truth, double rtol);

@@ -1,0 +1,92 @@
+// What the allocators of all devices share: freed blocks are kept by size class for the next request, since a training step asks
+// for the same sizes again and again and fresh memory is slow to come by.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "tensor/memory.h"
+
+namespace weft {
+
+class CachingAllocator {
+ public:
+  virtual ~CachingAllocator() = default;
+
+  void* allocate(int64_t bytes) {
+    const int64_t size = size_class(bytes);
+    const std::lock_guard lock(mutex_);
+    void* block = nullptr;
+    if (auto found = cached_.find(size); found != cached_.end() && !found->second.empty()) {
+      block = found->second.back();
+      found->second.pop_back();
+      stats_.cached_bytes -= size;
+    } else {
+      const int64_t peak = std::max(stats_.peak_bytes, stats_.live_bytes + size);
+      if (stats_.live_bytes + size + stats_.cached_bytes > peak + peak / 4) release();
+      block = from_system(size);
+      if (!block && stats_.cached_bytes > 0) {
+        release();
+        block = from_system(size);
+      }
+      if (!block) out_of_memory(size, stats_);
+    }
+    stats_.live_bytes += size;
+    stats_.peak_bytes = std::max(stats_.peak_bytes, stats_.live_bytes);
+    return block;
+  }
+
+  void free(void* block, int64_t bytes) {
+    const int64_t size = size_class(bytes);
+    const std::lock_guard lock(mutex_);
+    cached_[size].push_back(block);
+    stats_.live_bytes -= size;
+    stats_.cached_bytes += size;
+    if (!keeps_blocks()) release();
+  }
+
+  MemoryStats stats() {
+    const std::lock_guard lock(mutex_);
+    return stats_;
+  }
+  void reset_peak() {
+    const std::lock_guard lock(mutex_);
+    stats_.peak_bytes = stats_.live_bytes;
+  }
+  void release_all() {
+    const std::lock_guard lock(mutex_);
+    release();
+  }
+
+ protected:
+  /// Null if there is none.
+  virtual void* from_system(int64_t size) = 0;
+  virtual void to_system(void* block, int64_t size) = 0;
+  /// Throws, naming what was asked for and what is held.
+  [[noreturn]] virtual void out_of_memory(int64_t size, const MemoryStats& held) = 0;
+  /// Multiples of 64 bytes up to 4 KiB, then eighths of a power of two (at most 12.5 % more than asked for).
+  virtual int64_t size_class(int64_t bytes) const {
+    if (bytes <= 4096) return (bytes + 63) / 64 * 64;
+    const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes)) / 8);
+    return (bytes + step - 1) / step * step;
+  }
+  virtual bool keeps_blocks() const { return true; }
+
+ private:
+  void release() {
+    for (auto& [size, blocks] : cached_) {
+      for (void* block : blocks) to_system(block, size);
+    }
+    cached_.clear();
+    stats_.cached_bytes = 0;
+  }
+
+  std::mutex mutex_;
+  std::map<int64_t, std::vector<void*>> cached_;
+  MemoryStats stats_;
+};
+
+}  // namespace weft

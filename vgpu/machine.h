@@ -98,7 +98,7 @@ struct Parameter {
   uint32_t offset = 0, bytes = 0;
 };
 
-struct Function;  // parsed code (code.h)
+struct Program;  // what runs (code.h)
 
 // A kernel as the runtime sees it. Pointers stay valid as long as the module.
 struct Kernel {
@@ -108,7 +108,7 @@ struct Kernel {
   uint32_t static_shared = 0;         // bytes, without the launch's dynamic ones
   uint32_t local_bytes = 0;           // per thread
   uint32_t max_threads = 1024;        // .maxntid, .reqntid
-  const Function* code = nullptr;
+  const Program* code = nullptr;
 };
 
 struct Counts {

@@ -10,13 +10,10 @@
 namespace vgpu {
 namespace {
 
-u32 live_warps(const Block& block) {
-  return static_cast<u32>(std::count_if(block.warps.begin(), block.warps.end(), [](const Warp& w) { return w.state != Warp::State::done; }));
-}
 
 bool is_complete(const Block& block, const Block::Barrier& b) {
   const u32 arrived = static_cast<u32>(std::popcount(b.warps));
-  return b.warps && (b.threads ? arrived * warp_size >= b.threads : arrived >= live_warps(block));
+  return b.warps && (b.threads ? arrived * warp_size >= b.threads : arrived >= block.live_warps);
 }
 
 void write_reduction(Warp& w, const Block::Barrier& b) {
@@ -34,7 +31,7 @@ void write_reduction(Warp& w, const Block::Barrier& b) {
 void complete(Block& block, Block::Barrier& b) {
   for (Warp& w : block.warps) {
     if (!(b.waiting >> w.index & 1)) continue;
-    for (int v = 0; v < warp_size; v++) w.seen[v] = std::max(w.seen[v], b.seen[v]);
+    for (size_t v = 0; v < block.warps.size(); v++) w.seen[v] = std::max(w.seen[v], b.seen[v]);
     w.clock++;
     w.step = 0;
     w.seen[w.index] = w.clock;
@@ -80,7 +77,7 @@ bool arrive_at_barrier(Warp& w, const Inst& in) {
   }
   if (b.warps >> w.index & 1) fault(w, in, first_lane(w.live), "barrier", fmt::format("the warp arrives twice at barrier {}", id));
   b.warps |= 1u << w.index;
-  for (int v = 0; v < warp_size; v++) b.seen[v] = std::max(b.seen[v], w.seen[v]);
+  for (size_t v = 0; v < block.warps.size(); v++) b.seen[v] = std::max(b.seen[v], w.seen[v]);
   b.seen[w.index] = w.clock + 1;
   const BarrierKind kind = static_cast<BarrierKind>(in.sub);
   if (kind >= BarrierKind::popc) {
@@ -104,6 +101,7 @@ bool arrive_at_barrier(Warp& w, const Inst& in) {
 }
 
 void leave_barriers(Warp& w) {
+  w.block->live_warps--;
   for (Block::Barrier& b : w.block->barriers)
     if (b.threads == 0 && is_complete(*w.block, b)) complete(*w.block, b);
 }

@@ -63,6 +63,7 @@ void begin_block(Block& block) {
     block.shadow->reset(block.race);
     block.sets->clear();
   }
+  block.live_warps = static_cast<u32>(block.warps.size());
   for (Block::Barrier& b : block.barriers) b = {};
   for (Warp& w : block.warps) {
     const u32 first = w.index * warp_size, n = std::min<u32>(warp_size, block.threads - first);
@@ -106,8 +107,9 @@ void unblock_groups(Warp& w) {
   const Group& g = w.groups[0];
   const Inst& in = p.code[g.pc];
   std::string others;
-  for (u32 i = 1; i < w.group_count; i++)
+  for (u32 i = 1; i < std::min(w.group_count, 5u); i++)
     others += fmt::format("{}lanes {:#010x}  {}", others.empty() ? "" : "\n", w.groups[i].mask, describe_source(p, w.groups[i].pc));
+  if (w.group_count > 5) others += fmt::format("\n(and {} more groups of lanes)", w.group_count - 5);
   if (in.control == Control::barrier || p.code[w.groups[w.group_count - 1].pc].control == Control::barrier)
     fault(w, in, first_lane(g.mask), "barrier",
           fmt::format("lanes {:#010x} of a warp are at a barrier that its other live lanes ({:#010x}) do not come to", g.mask, w.live & ~g.mask),
@@ -175,6 +177,7 @@ void run_warp(Warp& w) {
         case Control::branch:
           if constexpr (Counting) block.counts[pc].branches++;
           if (m == mask) {
+            if (in.target <= pc && w.group_count > 1) next = 0;  // back below the others: choose anew
             pc = in.target;
           } else if (m == 0) {
             pc++;

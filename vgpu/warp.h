@@ -82,7 +82,7 @@ struct Block {
   u32 shared_bytes = 0;
   Dim3 id;
   u64 linear = 0, position = 0;  // number of the block; its place in the order of execution
-  u32 threads = 0;
+  u32 threads = 0, live_warps = 0;
   u64 noise_seed = 0;            // of --perturb
   std::vector<Warp> warps;
   std::unique_ptr<u8[]> register_storage, local_storage;

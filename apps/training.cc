@@ -334,7 +334,7 @@ TrainingOptions TrainingOptions::small() {
   o.weight_decay = 0.1;
   o.clip = 1;
   o.label_smoothing = 0.1;
-  o.token_drop = 0.4;
+  o.token_drop = 0.2;
   o.crop_padding = 4;
   o.flip = true;
   o.loss = LossKind::separate;

@@ -57,7 +57,7 @@ class Block(nn.Module):
         self.wo = nn.Linear(o.ff, o.width, bias=False)
         nn.init.normal_(self.q.weight, std=(o.width * o.head_size) ** -0.5)
         for layer in (self.k, self.v, self.o, self.wi_0, self.wi_1, self.wo):
-            small = 0.1 if layer in (self.o, self.wo) else 1.0
+            small = 0.01 if layer in (self.o, self.wo) else 1.0
             nn.init.normal_(layer.weight, std=small * layer.in_features ** -0.5)
 
     def forward(self, x, bias):
@@ -385,7 +385,7 @@ def main():
     add("--weight-decay", type=float, default=0.1)
     add("--label-smoothing", type=float, default=0.1)
     add("--ema", type=float, default=0.0)
-    add("--token-dropout", type=float, default=0.4, help="part of the tokens left out of each text in training")
+    add("--token-dropout", type=float, default=0.2, help="part of the tokens left out of each text in training")
     add("--dropout", type=float, default=0.1, help="in the text tower")
     add("--head-dropout", type=float, default=0.0)
     add("--heads-loss", action=argparse.BooleanOptionalAction, default=True, help="loss of both + text + image, not modality dropout")
@@ -398,7 +398,7 @@ def main():
     add("--heads", type=int, default=4)
     add("--head-size", type=int, default=32)
     add("--ff", type=int, default=256)
-    add("--embedding-std", type=float, default=0.1)
+    add("--embedding-std", type=float, default=0.01)
     add("--embracement", type=int, default=256)
     add("--length-chunks", type=int, default=4)
     o = p.parse_args()

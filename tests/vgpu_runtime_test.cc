@@ -8,6 +8,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "vgpu/runtime/accounts.h"
 #include "vgpu/runtime/bound.h"
 #include "vgpu/runtime/cubin.h"
 #include "vgpu/runtime/gpu.h"
@@ -168,6 +169,30 @@ TEST_CASE("the bound is the slowest unit's time") {
   Bound bound = speed_of_light(gpu, copy, 1000);
   CHECK(bound.limiter() == "memory");
   CHECK(bound.seconds == doctest::Approx(2e-6));
+}
+
+TEST_CASE("launches that took different branches add up") {
+  auto launch = [](std::vector<int> lines) {
+    KernelCounts counts;
+    counts.launches = 1;
+    for (int line : lines) {
+      InstructionCounts instruction{"add", line, "file.cu", line, {}};
+      instruction.counts.instructions = 1;
+      counts.total += instruction.counts;
+      counts.instructions.push_back(instruction);
+    }
+    return counts;
+  };
+  KernelCounts sum;
+  add_counts(sum, launch({3, 7, 5}));
+  add_counts(sum, launch({1, 5, 9}));
+  CHECK(sum.launches == 2);
+  CHECK(sum.total.instructions == 6);
+  std::string seen;
+  for (const InstructionCounts& i : sum.instructions) {
+    seen += std::to_string(i.ptx_line) + ":" + std::to_string(i.counts.instructions) + " ";
+  }
+  CHECK(seen == "1:1 3:1 5:2 7:1 9:1 ");
 }
 
 TEST_CASE("occupancy and its limit") {

@@ -1,5 +1,7 @@
 #include "vgpu/runtime/accounts.h"
 
+#include <algorithm>
+
 namespace vgpu {
 namespace {
 
@@ -25,6 +27,7 @@ Account& Accounts::find(const std::string& name, Dim3 grid, Dim3 block, size_t d
 void add_counts(KernelCounts& sum, const KernelCounts& launch) {
   if (sum.launches == 0) {
     sum = launch;
+    std::ranges::stable_sort(sum.instructions, {}, &InstructionCounts::ptx_line);
     return;
   }
   sum.launches += launch.launches;
@@ -33,8 +36,14 @@ void add_counts(KernelCounts& sum, const KernelCounts& launch) {
   sum.unique_read_bytes += launch.unique_read_bytes;
   sum.unique_written_bytes += launch.unique_written_bytes;
   sum.total += launch.total;
-  for (size_t i = 0; i < launch.instructions.size() && i < sum.instructions.size(); ++i) {
-    sum.instructions[i].counts += launch.instructions[i].counts;
+  // Each list holds what was executed, so either may lack what the other has.
+  for (const InstructionCounts& instruction : launch.instructions) {
+    auto found = std::ranges::lower_bound(sum.instructions, instruction.ptx_line, {}, &InstructionCounts::ptx_line);
+    if (found == sum.instructions.end() || found->ptx_line != instruction.ptx_line) {
+      sum.instructions.insert(found, instruction);
+    } else {
+      found->counts += instruction.counts;
+    }
   }
 }
 

@@ -35,7 +35,8 @@ class Accounts {
   std::vector<Account> accounts_;
 };
 
-/// Adds one launch's counts to what was counted before, instruction by instruction.
+/// Adds one launch's counts to what was counted before, instruction by instruction (an instruction is known by its line
+/// of the PTX); those of the sum are in the order of their lines.
 void add_counts(KernelCounts& sum, const KernelCounts& launch);
 
 }  // namespace vgpu

@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "vgpu/runtime/accounts.h"
+#include "vgpu/runtime/arena.h"
 #include "vgpu/runtime/bound.h"
 #include "vgpu/runtime/cubin.h"
 #include "vgpu/runtime/gpu.h"
@@ -211,6 +212,28 @@ TEST_CASE("names and times for people") {
   CHECK(readable_name("_ZN12_GLOBAL__N_14fillEPfi") == "(anonymous namespace)::fill");
   CHECK(readable_name("plain_c") == "plain_c");
   CHECK(readable_seconds(1.5e-6) == "1.5 us");
+}
+
+TEST_CASE("the arena hands out addresses, joins what is given back, and closes") {
+  Arena arena(1 << 20);
+  auto* a = static_cast<char*>(arena.allocate(512));
+  auto* b = static_cast<char*>(arena.allocate(8192));
+  auto* c = static_cast<char*>(arena.allocate(512));
+  REQUIRE((a && b && c));
+  CHECK(arena.contains(c));
+  CHECK(!arena.contains(&arena));
+  {
+    DeviceAccess outer(arena), inner(arena);
+    std::memset(b, 7, 8192);
+    auto* late = static_cast<char*>(arena.allocate(512));
+    *late = 1;  // memory that is new while the arena is open is open too
+    arena.free(late, 512);
+  }
+  arena.free(a, 512);
+  arena.free(c, 512);
+  arena.free(b, 8192);
+  CHECK(arena.allocate(1 << 20) == a);
+  CHECK(arena.allocate(512) == nullptr);
 }
 
 TEST_CASE("streams run in order, side by side in the modelled time") {

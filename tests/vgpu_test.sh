@@ -49,7 +49,7 @@ for source in "$here"/vgpu/bug_*.cu; do
     run $options "$programs/$name" && fail "$name $options: not reported"
     kind=$(grep -o 'expect: .*' "$source" | head -1 | cut -d' ' -f2-)
     grep -q "^vgpu: $kind" "$folder/err" || fail "$name $options: not reported as \"$kind\""
-    [[ $kind == leak || $name =~ cublas ]] || for line in $(grep -n 'expect:' "$source" | cut -d: -f1); do
+    [[ $kind == leak || $kind == "host access" || $name =~ cublas ]] || for line in $(grep -n 'expect:' "$source" | cut -d: -f1); do
       grep -q "$name.cu:$line\b" "$folder/err" || fail "$name $options: line $line is not in the report"
     done
     # shellcheck disable=SC2086
@@ -68,6 +68,8 @@ run --schedule x "$programs/saxpy"
 [[ $? == 2 ]] || fail "a seed that is no number"
 run --gpu tpu "$programs/saxpy"
 [[ $? == 1 ]] && grep -q h100 "$folder/err" || fail "an unknown GPU"
+WEFT_BUILD=$folder run "$programs/saxpy"
+[[ $? == 1 ]] && grep -q 'scripts/build.sh' "$folder/err" || fail "a build without the virtual GPU"
 run /bin/ls
 [[ $? == 1 ]] && grep -q 'cudart shared' "$folder/err" || fail "a program without the CUDA runtime"
 

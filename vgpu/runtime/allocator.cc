@@ -10,6 +10,7 @@ namespace vgpu {
 namespace {
 
 constexpr size_t alignment = 512;
+constexpr size_t guard = 4096;                // bytes between two blocks of device memory that belong to neither
 constexpr size_t poison_limit = 64u << 20;    // larger blocks are left to the kernel's lazy pages
 constexpr size_t retired_limit = 256u << 20;  // bytes kept away after a free
 constexpr int poison = 0xff;                  // a NaN in every floating-point type
@@ -20,14 +21,34 @@ bool on_device(MemoryKind kind) { return kind != MemoryKind::host; }
 
 }  // namespace
 
+// Addresses for what is in use, what is retired, and what is lost between blocks.
+Allocator::Allocator(Memory& memory, size_t device_bytes)
+    : memory_(memory), arena_(2 * device_bytes), device_bytes_(device_bytes) {}
+
+void* Allocator::take(size_t bytes, MemoryKind kind) {
+  void* address = kind == MemoryKind::device ? arena_.allocate(rounded(bytes) + guard) : nullptr;
+  return address ? address : std::aligned_alloc(alignment, rounded(bytes));
+}
+
+void Allocator::give_back(void* address, size_t bytes) {
+  if (arena_.contains(address)) {
+    arena_.free(address, rounded(bytes) + guard);
+  } else {
+    std::free(address);
+  }
+}
+
 void* Allocator::allocate(size_t bytes, MemoryKind kind, const std::string& call) {
   if (bytes == 0) return nullptr;
   if (bytes > device_bytes_ * 4) return nullptr;
   size_t size = rounded(bytes);
   if (on_device(kind) && size > device_bytes_ - device_used_) return nullptr;
-  void* address = std::aligned_alloc(alignment, size);
+  void* address = take(bytes, kind);
   if (!address) return nullptr;
-  if (kind == MemoryKind::device && size <= poison_limit) std::memset(address, poison, size);
+  if (kind == MemoryKind::device && size <= poison_limit) {
+    DeviceAccess access(arena_);
+    std::memset(address, poison, size);
+  }
   if (kind == MemoryKind::managed) std::memset(address, 0, size);
   std::string name = fmt::format("{} #{} of {} bytes", call, ++numbers_[call], bytes);
   memory_.add(address, bytes, kind, name, kind != MemoryKind::device);
@@ -57,7 +78,7 @@ void Allocator::retire(void* address, size_t bytes) {
     auto [oldest, size] = retired_.front();
     retired_.pop_front();
     retired_bytes_ -= size;
-    std::free(oldest);
+    give_back(oldest, size);
   }
 }
 
@@ -75,7 +96,7 @@ Allocator::Leaks Allocator::leaks() const {
 void Allocator::reset() {
   for (auto& [address, block] : blocks_) {
     memory_.remove(address, "cudaDeviceReset");
-    std::free(const_cast<void*>(address));
+    give_back(const_cast<void*>(address), block.bytes);
   }
   blocks_.clear();
   device_used_ = 0;

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <set>
 
+#include "vgpu/runtime/host_access.h"
 #include "vgpu/runtime/report.h"
 
 namespace vgpu {
@@ -113,6 +114,7 @@ Runtime::Runtime()
       machine(settings.machine),
       timeline(settings.machine.schedule),
       allocator(machine.memory(), gpu.memory_bytes) {
+  report_host_access();
   machine.on_fault([this](const Report& report) { handle_fault(*this, report); });
 }
 

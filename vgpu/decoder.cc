@@ -90,6 +90,8 @@ int Decoder::source_any(u32 Inst::*field, const Operand& o, Type type_of_number)
   } else if (o.kind == Operand::Kind::name) {
     if (const auto special = builder_.special(o.name)) {
       reg = *special;
+    } else if (o.name == "WARP_SZ") {
+      reg = builder_.constant(warp_size, bytes);
     } else {
       const std::optional<Symbol> s = builder_.find(o.name);
       if (!s) refuse(fmt::format("'{}' is not declared", o.name));

@@ -119,6 +119,47 @@ void unblock_groups(Warp& w) {
         fmt::format("the mask {:#010x} names lanes that do not come here: only {:#010x} did ({:#010x} are live)", named, g.mask, w.live), others);
 }
 
+// Lanes that have nothing left but to exit (an early return whose ret lies further on) are gone before others wait for them.
+bool retire_leaving_lanes(Warp& w) {
+  const Inst* code = w.block->program->code.data();
+  bool any = false;
+  for (u32 i = 0; i < w.group_count;) {
+    u32 pc = w.groups[i].pc;
+    for (int steps = 0; steps < 4 && code[pc].control == Control::branch && code[pc].guard == 0; steps++) pc = code[pc].target;
+    if (w.groups[i].blocked || code[pc].control != Control::exit || code[pc].guard != 0) {
+      i++;
+      continue;
+    }
+    w.live &= ~w.groups[i].mask;
+    remove_group(w, i);
+    any = true;
+  }
+  return any;
+}
+
+// Group gi waits at pc with the lanes m; those of `mask` that do not take part go on.
+void block_group(Warp& w, u32 gi, u32 pc, u32 m, u32 mask) {
+  w.groups[gi] = {pc, m, true};
+  if (mask & ~m) merge_group(w, pc + 1, mask & ~m);
+  if (retire_leaving_lanes(w)) unblock_groups(w);
+}
+
+// Lanes exit that others of the warp wait for.
+void check_exit(Warp& w, const Inst& in, u32 leaving) {
+  const Program& p = *w.block->program;
+  for (u32 i = 0; i < w.group_count; i++) {
+    const Group& g = w.groups[i];
+    if (!g.blocked) continue;
+    const Inst& waits = p.code[g.pc];
+    const u32 named = waits.all_lanes || waits.control == Control::barrier ? full_mask : w.lanes<u32>(waits.a)[first_lane(g.mask)];
+    if (!(named & leaving)) continue;
+    const bool barrier = waits.control == Control::barrier;
+    fault(w, waits, first_lane(g.mask), barrier ? "barrier" : "shuffle mask",
+          fmt::format("lanes {:#010x} wait here for lanes {:#010x}, which exit without coming", g.mask, leaving & named),
+          fmt::format("exit    {}", describe_source(p, inst_index(w, in))));
+  }
+}
+
 // The lane masks that the lanes of a converging instruction wait for; 0 once all are there.
 u32 missing_lanes(Warp& w, const Inst& in, u32 m) {
   if (in.all_lanes) return w.live & ~m;
@@ -219,6 +260,7 @@ void run_warp(Warp& w) {
         }
         case Control::exit:
           if (m) {
+            check_exit(w, in, m);
             w.live &= ~m;
             mask &= ~m;
             unblock_groups(w);
@@ -234,8 +276,7 @@ void run_warp(Warp& w) {
         case Control::converge:
           if (m && missing_lanes(w, in, m)) {
             // Lanes that are here but do not take part go on; those that do wait for the rest.
-            w.groups[gi] = {pc, m, true};
-            if (mask & ~m) merge_group(w, pc + 1, mask & ~m);
+            block_group(w, gi, pc, m, mask);
             parted = true;
             break;
           }
@@ -246,8 +287,7 @@ void run_warp(Warp& w) {
           if (m == 0) {
             pc++;
           } else if (m != w.live) {
-            w.groups[gi] = {pc, m, true};
-            if (mask & ~m) merge_group(w, pc + 1, mask & ~m);
+            block_group(w, gi, pc, m, mask);
             parted = true;
           } else {
             if constexpr (Counting) block.counts[pc].barriers++;

@@ -1,5 +1,6 @@
 #include "apps/program.h"
 
+#include "kernels/device/doors.h"
 #include "tensor/check.h"
 
 #include <omp.h>
@@ -37,6 +38,12 @@ void CommonOptions::add_compute(CLI::App& app) {
   app.add_option("--dtype", dtype, "Number format of the computation")
       ->check(CLI::IsMember({"f32", "bf16"}))
       ->capture_default_str();
+  app.add_option_function<std::string>("--gemm", choose_gemm, "Matrix products on device cuda: weft's or NVIDIA's")
+      ->check(CLI::IsMember({"own", "cublas"}))
+      ->type_name("own|cublas");
+  app.add_option_function<std::string>("--conv", choose_conv, "Convolutions on device cuda: weft's or NVIDIA's")
+      ->check(CLI::IsMember({"own", "cudnn"}))
+      ->type_name("own|cudnn");
   app.add_option_function<int>(
          "--threads", [this](const int& n) { omp_set_num_threads(threads = n); }, "Threads (default: every core)")
       ->check(CLI::Range(1, 4096))

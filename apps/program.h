@@ -27,7 +27,7 @@ struct CommonOptions {
   bool json = false;   ///< one object on stdout and nothing else
   bool quiet = false;  ///< no progress
 
-  void add_compute(CLI::App& app);  ///< --device --dtype --threads; --threads also sets OpenMP's count
+  void add_compute(CLI::App& app);  ///< --device --dtype --threads --gemm --conv, the last three for the whole program
   void add_seed(CLI::App& app);     ///< --seed
   void add_json(CLI::App& app);     ///< --json
   void add_quiet(CLI::App& app);    ///< --quiet

@@ -7,11 +7,15 @@
 
 #include "kernels/device/activation_math.h"
 #include "kernels/device/elementwise.h"
+#include "kernels/device/gemm.h"
 #include "kernels/device/onednn.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
 namespace weft {
+
+// activation.cu
+template <class Math> void activation_backward_cuda(const Tensor& saved, const Tensor& dy, const Tensor& dx);
 
 namespace {
 
@@ -43,17 +47,29 @@ template <class F> void with_math(Activation activation, F&& f) {
   }
 }
 
+// inline: a build without the cuda device, which never calls it, must not refer to kernels.
+inline void through_activation_cuda(Activation activation, const Tensor& z, const Tensor& dy, const Tensor& dz) {
+  switch (activation) {
+    case Activation::none: return dz.copy_from(dy);
+    case Activation::relu: return activation_backward_cuda<ReluMath>(z, dy, dz);
+    case Activation::gelu: return activation_backward_cuda<GeluMath>(z, dy, dz);
+    case Activation::gelu_tanh: return activation_backward_cuda<GeluTanhMath>(z, dy, dz);
+    case Activation::silu: return activation_backward_cuda<SiluMath>(z, dy, dz);
+  }
+}
+
 // dz = dy act'(z); for relu z is y, which has the same sign.
 Tensor through_activation(const char* name, Activation activation, const Tensor& z, const Tensor& dy) {
   Tensor dz = empty_like(dy);
-  on_device(name, dy, [&]<class T> {
+  const auto on_cpu = [&]<class T> {
     with_math(activation, [&]<class Math>(Math) {
       using A = accumulator_t<T>;
       elementwise(dz.data<T>(), dz.numel(), [z = z.data<T>(), dy = dy.data<T>()](int64_t i) {
         return T(Math::slope(static_cast<A>(z[i])) * static_cast<A>(dy[i]));
       });
     });
-  });
+  };
+  on_device(name, dy, on_cpu, [&] { through_activation_cuda(activation, z, dy, dz); });
   return dz;
 }
 
@@ -160,6 +176,18 @@ void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activa
   }
 }
 
+// inline as above.
+inline void product_cuda(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
+                         const Sizes& s, bool sum_batch) {
+  const auto factor = [](const Factor& f, int64_t rows, int64_t columns) {
+    return GemmFactor{f.matrix.raw(), f.transposed ? 1 : columns, f.transposed ? rows : 1,
+                      f.batched ? rows * columns : 0};
+  };
+  Gemm gemm{y.dtype(), s.batch, s.m, s.n, s.k, factor(a, s.m, s.k), factor(b, s.k, s.n), y.raw(), s.n, s.m * s.n};
+  gemm.bias = bias.raw(), gemm.activation = activation, gemm.sum_batch = sum_batch;
+  gemm_cuda(gemm);
+}
+
 // y [batch, m, n] = act(a b + bias).
 void product(const char* name, const Factor& a, const Factor& b, const Tensor& bias, Activation activation,
              const Tensor& y, Sizes s) {
@@ -168,7 +196,7 @@ void product(const char* name, const Factor& a, const Factor& b, const Tensor& b
     s.m *= s.batch;
     s.batch = 1;
   }
-  on_device(name, y, [&]<class T> {
+  const auto on_cpu = [&]<class T> {
     if (std::is_same_v<T, double> || s.k == 0) {
       product_plain<T>(a, b, bias ? bias.data<T>() : nullptr, activation, y.data<T>(), s);
     } else {
@@ -177,7 +205,18 @@ void product(const char* name, const Factor& a, const Factor& b, const Tensor& b
         elementwise(y.data<T>(), y.numel(), [y = y.data<T>()](int64_t i) { return y[i] < T(0) ? T(0) : y[i]; });
       }
     }
-  });
+  };
+  on_device(name, y, on_cpu, [&] { product_cuda(a, b, bias, activation, y, s, false); });
+}
+
+// y [m, n] = the sum over the batch of a b.
+void summed_product(const char* name, const Factor& a, const Factor& b, const Tensor& y, const Sizes& s) {
+  const auto on_cpu = [&]<class T> {
+    const Tensor products = Tensor::empty({s.batch, s.m, s.n}, parameter_dtype(y.dtype()), y.device());
+    product(name, a, b, {}, Activation::none, products, s);
+    y.copy_from(unbroadcast(products, y.shape()));
+  };
+  on_device(name, y, on_cpu, [&] { product_cuda(a, b, {}, Activation::none, y, s, true); });
 }
 
 // What the backward needs; a, b, bias and y are undefined where it does not.
@@ -227,18 +266,13 @@ Tensors product_backward(const char* name, const Saved& s, const Tensor& dy) {
       sizes.batch = 1;
       batched = false;
     }
-    db = sum ? Tensor::empty({batch, sizes.m, sizes.n}, parameter_dtype(s.dtype), dy.device())
-             : Tensor::empty(s.b_shape, s.dtype, dy.device());
+    db = Tensor::empty(s.b_shape, s.dtype, dy.device());
     const Factor g{dz, s.transpose_b, batched}, x{s.a, s.transpose_a != !s.transpose_b, batched};
-    if (s.transpose_b) {
-      product(name, g, x, {}, Activation::none, db, sizes);
-    } else {
-      product(name, x, g, {}, Activation::none, db, sizes);
-    }
+    const Factor &left = s.transpose_b ? g : x, &right = s.transpose_b ? x : g;
     if (sum) {
-      const Tensor total = unbroadcast(db, s.b_shape);
-      db = Tensor::empty(s.b_shape, s.dtype, dy.device());
-      db.copy_from(total);
+      summed_product(name, left, right, db, sizes);
+    } else {
+      product(name, left, right, {}, Activation::none, db, sizes);
     }
   }
   if (s.need_bias) dbias = unbroadcast(dz, {n});

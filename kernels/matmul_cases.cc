@@ -172,7 +172,7 @@ Op linear_cases() {
   room.cases.push_back({"no dx", {data, activation({32, 33}), activation({32})}, with_bias});
   // The weight is packed while it holds ones; the packed copy must not outlive the change.
   room.cases.push_back({"modified weight", {activation({8, 32})}, [](const Tensors& x) {
-                          const Tensor w = Tensor::full({16, 32}, 1, x[0].dtype());
+                          const Tensor w = Tensor::full({16, 32}, 1, x[0].dtype(), x[0].device());
                           linear(x[0].detach(), w);
                           w.fill(0.5);
                           return linear(x[0], w);

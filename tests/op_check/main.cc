@@ -6,6 +6,7 @@
 #include <chrono>
 #include <random>
 
+#include "kernels/device/doors.h"
 #include "kernels/device/parallel.h"
 #include "op_check/check.h"
 
@@ -53,9 +54,19 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"test", "grad", "bench", "list"}));
   app.add_option("-o,--op", only, "one op only");
   app.add_option("--device", device_name, "test: where f32 and bf16 run; the f64 truth is the cpu's")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
+  std::string gemm = "own", conv = "own";
+  app.add_option("--gemm", gemm, "own or cublas: products on device cuda");
+  app.add_option("--conv", conv, "own or cudnn: convolutions on device cuda");
   app.add_option("--seed", seed, "of the inputs; a fresh one every run unless given, printed on failure");
   app.add_option("--seconds", seconds, "of timing for each line of bench");
   CLI11_PARSE(app, argc, argv);
+  try {
+    weft::choose_gemm(gemm);
+    weft::choose_conv(conv);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "error: {}\n", error.what());
+    return 1;
+  }
   if (app.count("--seed") == 0) seed = std::random_device{}();
 
   if (mode == "list" || mode == "bench") {

@@ -7,6 +7,7 @@
 #include "kernels/conv2d.h"
 
 #include "kernels/device/activation_math.h"
+#include "kernels/device/conv_cuda.h"
 #include "kernels/device/elementwise.h"
 #include "kernels/device/grouped_conv.h"
 #include "kernels/device/onednn.h"
@@ -19,11 +20,7 @@ namespace weft {
 
 namespace {
 
-struct Sizes {
-  int64_t n, h, w, c, o, kh, kw, oh, ow, stride, padding, groups;
-  int64_t cg() const { return c / groups; }
-  int64_t og() const { return o / groups; }
-};
+using Sizes = ConvSizes;
 
 // Weights [O, CG, KH, KW] as [KH, KW, O, CG] (by_output) or [KH, KW, G, CG, OG], so that the plain loops run along
 // rows.
@@ -156,7 +153,7 @@ dnnl::convolution_forward::primitive_desc forward_descriptor(const Descriptors& 
           onednn::engine()};
 }
 
-void forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, const Sizes& s, bool keep) {
+void forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const Tensor& y, const Sizes& s) {
   const auto plan = onednn::plan(key_of(2, x.dtype(), s, bias.defined()), [&] {
     const Descriptors d = descriptors(x.dtype(), s);
     const auto pd = forward_descriptor(d, bias.defined());
@@ -168,7 +165,7 @@ void forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const 
     if (bias) made.arguments.emplace_back(DNNL_ARG_BIAS, d.bias);
     return made;
   });
-  const Tensor weights = onednn::packed(w, *plan, keep);
+  const Tensor weights = onednn::packed(w, *plan, s.keep_weights);
   if (bias) {
     onednn::run(*plan, {x.raw(), weights.raw(), y.raw(), bias.raw()});
   } else {
@@ -176,7 +173,7 @@ void forward_onednn(const Tensor& x, const Tensor& w, const Tensor& bias, const 
   }
 }
 
-void backward_data_onednn(const Tensor& dy, const Tensor& w, const Tensor& dx, const Sizes& s, bool keep) {
+void backward_data_onednn(const Tensor& dy, const Tensor& w, const Tensor& dx, const Sizes& s) {
   const auto plan = onednn::plan(key_of(3, dy.dtype(), s, false), [&] {
     const Descriptors d = descriptors(dy.dtype(), s);
     const dnnl::convolution_backward_data::primitive_desc pd(
@@ -188,7 +185,7 @@ void backward_data_onednn(const Tensor& dy, const Tensor& w, const Tensor& dx, c
                         onednn::layout_of(d.weight),
                         onednn::layout_of(pd.weights_desc())};
   });
-  onednn::run(*plan, {dy.raw(), onednn::packed(w, *plan, keep).raw(), dx.raw()});
+  onednn::run(*plan, {dy.raw(), onednn::packed(w, *plan, s.keep_weights).raw(), dx.raw()});
 }
 
 void backward_weights_onednn(const Tensor& x, const Tensor& dy, const Tensor& dw, const Sizes& s) {
@@ -234,10 +231,9 @@ template <class T> bool stem_by_hand(const Sizes& s, Pass pass) {
 
 StemConvSizes stem(const Sizes& s) { return {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride, s.padding, s.kw}; }
 
-void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y, const Sizes& s,
-             bool keep) {
-  on_device("conv2d", x, [&]<class T> {
-    if (y.numel() == 0) return;
+void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y, const Sizes& s) {
+  if (y.numel() == 0) return;
+  const auto on_cpu = [&]<class T> {
     if constexpr (std::is_same_v<T, double>) {
       forward_plain(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), s);
     } else if (by_hand<T>(s, Pass::forward)) {
@@ -245,29 +241,31 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, co
     } else if (stem_by_hand<T>(s, Pass::forward)) {
       stem_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), stem(s));
     } else {
-      forward_onednn(x, w, bias, y, s, keep);
+      forward_onednn(x, w, bias, y, s);
     }
     // A pass of its own, since oneDNN's relu turns NaN into 0.
     if (relu) elementwise(y.data<T>(), y.numel(), [y = y.data<T>()](int64_t i) { return y[i] < T(0) ? T(0) : y[i]; });
-  });
+  };
+  on_device("conv2d", x, on_cpu, [&] { conv2d_forward_cuda(x, w, bias, relu, y, s); });
 }
 
-void backward_data(const Tensor& dy, const Tensor& w, const Tensor& dx, const Sizes& s, bool keep) {
+void backward_data(const Tensor& dy, const Tensor& w, const Tensor& dx, const Sizes& s) {
   if (dx.numel() == 0) return;
-  on_device("conv2d", dy, [&]<class T> {
+  const auto on_cpu = [&]<class T> {
     if constexpr (std::is_same_v<T, double>) {
       backward_data_plain(dy.data<T>(), w.data<T>(), dx.data<T>(), s);
     } else if (by_hand<T>(s, Pass::data)) {
       grouped_conv_backward_data(dy.data<T>(), w.data<T>(), dx.data<T>(), grouped(s));
     } else {
-      backward_data_onednn(dy, w, dx, s, keep);
+      backward_data_onednn(dy, w, dx, s);
     }
-  });
+  };
+  on_device("conv2d", dy, on_cpu, [&] { conv2d_backward_data_cuda(dy, w, dx, s); });
 }
 
 void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const Sizes& s) {
   if (dy.numel() == 0) return dw.fill(0);
-  on_device("conv2d", dy, [&]<class T> {
+  const auto on_cpu = [&]<class T> {
     if constexpr (std::is_same_v<T, double>) {
       backward_weights_plain(x.data<T>(), dy.data<T>(), dw.data<T>(), s);
     } else if (by_hand<T>(s, Pass::weights)) {
@@ -277,7 +275,8 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
     } else {
       backward_weights_onednn(x, dy, dw, s);
     }
-  });
+  };
+  on_device("conv2d", dy, on_cpu, [&] { conv2d_backward_weights_cuda(x, dy, dw, s); });
 }
 
 }  // namespace
@@ -310,26 +309,28 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   if (s.kh * s.kw == 1 && s.stride == 1 && s.padding == 0 && s.groups == 1)
     return linear(x, weight.reshape({s.o, s.c}), bias, options.activation);
 
-  const bool relu = options.activation == Activation::relu, keep = !weight.needs_grad();
+  s.keep_weights = !weight.needs_grad();
+  const bool relu = options.activation == Activation::relu;
   const bool need_x = x.needs_grad(), need_w = weight.needs_grad(), need_bias = bias && bias.needs_grad();
   Tensor y = Tensor::empty({s.n, s.oh, s.ow, s.o}, x.dtype(), x.device());
-  forward(x, weight, bias, relu, y, s, keep);
+  forward(x, weight, bias, relu, y, s);
 
-  const auto backward = [s, keep, need_x, need_w, need_bias, has_bias = bias.defined(), x_shape = x.shape(),
+  const auto backward = [s, need_x, need_w, need_bias, has_bias = bias.defined(), x_shape = x.shape(),
                          w_shape = weight.shape(), x = need_w ? x.detach() : Tensor(),
                          w = need_x ? weight.detach() : Tensor(),
                          y = relu ? y : Tensor()](const Tensor& dy) -> Tensors {
     Tensor dz = dy, dx, dw, dbias;
     if (y) {
       dz = empty_like(dy);
-      on_device("conv2d", dy, [&]<class T> {
+      const auto on_cpu = [&]<class T> {
         elementwise(dz.data<T>(), dz.numel(),
                     [y = y.data<T>(), dy = dy.data<T>()](int64_t i) { return y[i] <= T(0) ? T(0) : dy[i]; });
-      });
+      };
+      on_device("conv2d", dy, on_cpu, [&] { relu_mask_cuda(y, dy, dz); });
     }
     if (need_x) {
       dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
-      backward_data(dz, w, dx, s, keep);
+      backward_data(dz, w, dx, s);
     }
     if (need_w) {
       dw = Tensor::empty(w_shape, dy.dtype(), dy.device());
@@ -354,7 +355,7 @@ std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& ga
           parameter_dtype(weight.dtype()), outputs, p->dtype(), p->shape());
   }
   Tensor folded = empty_like(weight), bias = Tensor::empty({outputs}, weight.dtype(), weight.device());
-  on_device("fold_batch_norm", weight, [&]<class T> {
+  const auto on_cpu = [&]<class T> {
     using A = parameter_t<T>;
     for (int64_t o = 0; o < outputs; ++o) {
       const A scale = gamma.data<A>()[o] / std::sqrt(var.data<A>()[o] + static_cast<A>(eps));
@@ -363,7 +364,9 @@ std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& ga
       T* to = folded.data<T>() + o * inner;
       for (int64_t i = 0; i < inner; ++i) to[i] = T(static_cast<A>(from[i]) * scale);
     }
-  });
+  };
+  on_device("fold_batch_norm", weight, on_cpu,
+            [&] { fold_batch_norm_cuda(weight, gamma, beta, mean, var, eps, folded, bias); });
   constexpr const char* reason = "it is made for inference";
   return {no_gradient("fold_batch_norm", folded, reason), no_gradient("fold_batch_norm", bias, reason)};
 }

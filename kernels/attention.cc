@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/device/attention_cuda.h"
 #include "kernels/device/parallel.h"
 #include "kernels/device/tile.h"
 #include "kernels/device/vector_math.h"
@@ -402,6 +403,8 @@ void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v, const Atten
     const Shape shape{q.dim(0), k.dim(1)};
     check(options.mask.dtype() == DType::boolean && options.mask.shape() == shape,
           "[attention] mask must be bool {} but is {} {}", shape, options.mask.dtype(), options.mask.shape());
+    check(options.mask.device() == q.device(), "[attention] mask must be on device {} but is on {}", q.device(),
+          options.mask.device());
   }
   if (options.bias) {
     const Shape shape{q.dim(2), q.dim(1), k.dim(1)};
@@ -415,9 +418,12 @@ void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v, const Atten
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   check_shapes(q, k, v, options);
   Tensor y = empty_like(q), lse = Tensor::empty({q.dim(0), q.dim(2), q.dim(1)}, parameter_dtype(q.dtype()), q.device());
-  on_device("attention", q, [&]<class T> {
-    attention_forward(problem_of<T>(q, k, v, options), y.data<T>(), lse.data<accumulator_t<T>>());
-  });
+  on_device(
+      "attention", q,
+      [&]<class T> {
+        attention_forward(problem_of<T>(q, k, v, options), y.data<T>(), lse.data<accumulator_t<T>>());
+      },
+      [&] { attention_forward_cuda(q, k, v, options, y, lse); });
   Tensors inputs{q, k, v};
   if (options.bias) inputs.push_back(options.bias);
   std::vector<bool> needed;
@@ -431,13 +437,15 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
                   for (size_t i = 0; i < needed.size(); ++i) {
                     if (needed[i]) gradients[i] = empty_like(inputs[i]);
                   }
-                  on_device("attention", q, [&]<class T> {
+                  const auto on_cpu = [&]<class T> {
                     const auto at = [&](size_t i) {
                       return i < needed.size() && needed[i] ? gradients[i].data<T>() : nullptr;
                     };
                     attention_backward(problem_of<T>(q, k, v, kept), y.data<T>(), dy.data<T>(),
                                        lse.data<accumulator_t<T>>(), {at(0), at(1), at(2)}, at(3));
-                  });
+                  };
+                  on_device("attention", q, on_cpu,
+                            [&] { attention_backward_cuda(q, k, v, kept, y, lse, dy, gradients); });
                   return gradients;
                 });
 }

@@ -70,6 +70,7 @@ Op attention_cases() {
     room.cases.push_back({name, inputs(s, bias), [options](const Tensors& x) {
                             AttentionOptions all = options;
                             if (x.size() > 3) all.bias = x[3];
+                            if (all.mask) all.mask = all.mask.to(x[0].device());
                             return attention(x[0], x[1], x[2], all);
                           }});
   };

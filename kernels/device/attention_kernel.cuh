@@ -1,0 +1,246 @@
+// Attention on the cuda device, over tiles of either precision (attention_bf16.cuh, attention_f32.cuh). Dao,
+// "FlashAttention-2", 2023: scores live in registers, a running maximum and sum join the tiles of a row; the backward
+// computes p again from the log-sum-exp of every row. No float atomics: the gradients of queries and of keys are two
+// kernels, each of whose blocks owns its rows, so that results are the same every time; that costs 7 products instead
+// of 5.
+#pragma once
+
+#include "kernels/device/launch.cuh"
+#include "kernels/device/pipeline.cuh"
+#include "kernels/device/reduce.cuh"
+#include "kernels/device/vector.cuh"
+
+namespace weft::flash {
+
+/// What all kernels of one call know. Rows of q and k lie H D elements apart.
+template <class T> struct Problem {
+  const T *q, *k, *v;
+  const bool* mask;     // [B, Tk], or null
+  const T* bias;        // [H, Tq, Tk], or null
+  const int* key_ends;  // [B]: one past the last key to attend to; null without a mask
+  int B, Tq, Tk, H, D;
+  float scale;
+  bool causal;
+
+  __device__ int64_t step() const { return static_cast<int64_t>(H) * D; }
+  __device__ int64_t query_at(int b, int i, int h) const { return ((static_cast<int64_t>(b) * Tq + i) * H + h) * D; }
+  __device__ int64_t key_at(int b, int j, int h) const { return ((static_cast<int64_t>(b) * Tk + j) * H + h) * D; }
+  __device__ int64_t row_at(int b, int h, int i) const { return (static_cast<int64_t>(b) * H + h) * Tq + i; }
+  __device__ int key_end(int b) const { return key_ends ? key_ends[b] : Tk; }
+  /// Keys that queries before i_end may attend to.
+  __device__ int last_key(int b, int i_end) const { return causal ? min(key_end(b), i_end) : key_end(b); }
+  /// The score from the plain product; minus infinity where query i does not see key j.
+  __device__ float score(int b, int h, int i, int j, float product) const {
+    if (i >= Tq || j >= Tk || (causal && j > i) || (mask && !mask[static_cast<int64_t>(b) * Tk + j])) return -INFINITY;
+    const float s = product * scale;
+    return bias ? s + to_float(bias[(static_cast<int64_t>(h) * Tq + i) * Tk + j]) : s;
+  }
+};
+
+/// delta [B, H, Tq] = the sums of y dy over D: one warp a row, lanes along D.
+template <class T>
+__global__ void delta_kernel(const T* y, const T* dy, float* delta, int64_t rows, int Tq, int H, int D) {
+  const int64_t row = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;  // (b Tq + i) H + h
+  if (row >= rows) return;
+  float sum = 0;
+  for (int d = threadIdx.x % 32; d < D; d += 32) sum = fmaf(to_float(y[row * D + d]), to_float(dy[row * D + d]), sum);
+  sum = warp_reduce(sum, Plus{});
+  const int64_t b = row / H / Tq, i = row / H % Tq, h = row % H;
+  if (threadIdx.x % 32 == 0) delta[(b * H + h) * Tq + i] = sum;
+}
+
+/// Shared memory of the kernels below, in bytes: tiles of own rows, a ring of tiles of others, room for p.
+template <class Tile> constexpr size_t shared_bytes(int own_tiles, int other_tiles) {
+  return sizeof(typename Tile::Element) * Tile::row_elements *
+             (own_tiles * Tile::own + Tile::stages * other_tiles * Tile::others) +
+         sizeof(float) * Tile::scratch_elements;
+}
+
+/// y and lse. Block: Tile::own queries (blockIdx.x) of head blockIdx.y of batch element blockIdx.z; walks over the
+/// keys.
+template <class Tile, class T = typename Tile::Element>
+__global__ __launch_bounds__(Tile::threads) void forward_kernel(Problem<T> p, T* y, float* lse) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  T* own = reinterpret_cast<T*>(memory);
+  T* ring = own + Tile::own * Tile::row_elements;
+  constexpr int tile = Tile::others * Tile::row_elements;
+  float* scratch = reinterpret_cast<float*>(ring + 2 * Tile::stages * tile);
+  const int b = blockIdx.z, h = blockIdx.y, i0 = blockIdx.x * Tile::own, rows = min(Tile::own, p.Tq - i0);
+  const int keys = p.last_key(b, i0 + rows);
+
+  float top[Tile::slots], total[Tile::slots];
+#pragma unroll
+  for (int i = 0; i < Tile::slots; ++i) top[i] = -INFINITY, total[i] = 0;
+  typename Tile::Sums sums = {};
+
+  Tile::template copy<Tile::own>(own, p.q + p.query_at(b, i0, h), p.step(), rows, p.D);
+  const auto load = [&](int step, int stage) {
+    const int j0 = step * Tile::others;
+    T* to = ring + 2 * stage * tile;
+    Tile::template copy<Tile::others>(to, p.k + p.key_at(b, j0, h), p.step(), p.Tk - j0, p.D);
+    Tile::template copy<Tile::others>(to + tile, p.v + p.key_at(b, j0, h), p.step(), p.Tk - j0, p.D);
+  };
+  const auto compute = [&](int step, int stage) {
+    const T* k_tile = ring + 2 * stage * tile;
+    typename Tile::Scores s;
+    Tile::scores(s, own, k_tile);
+#pragma unroll
+    for (int i = 0; i < Tile::slots; ++i) {
+      float most = top[i];
+#pragma unroll
+      for (int j = 0; j < Tile::score_columns; ++j) {
+        s(i, j) = p.score(b, h, i0 + Tile::row(i), step * Tile::others + Tile::column(j), s(i, j));
+        most = fmaxf(most, s(i, j));
+      }
+      most = Tile::reduce_row(most, Maximum{});
+      const float shift = most == -INFINITY ? 0.0f : most, factor = __expf(top[i] - shift);
+      float added = 0;
+#pragma unroll
+      for (int j = 0; j < Tile::score_columns; ++j) added += s(i, j) = __expf(s(i, j) - shift);
+      total[i] = total[i] * factor + Tile::reduce_row(added, Plus{});
+      top[i] = most;
+#pragma unroll
+      for (int j = 0; j < Tile::sum_columns; ++j) sums(i, j) *= factor;
+    }
+    Tile::accumulate(sums, s, k_tile + tile, scratch);
+  };
+  pipelined<Tile::stages>((keys + Tile::others - 1) / Tile::others, load, compute);
+
+  float factor[Tile::slots];
+#pragma unroll
+  for (int i = 0; i < Tile::slots; ++i) {
+    factor[i] = total[i] == 0 ? 0.0f : 1 / total[i];
+    // Plus infinity makes every weight of the row 0 in the backward.
+    if (Tile::column(0) == 0 && Tile::row(i) < rows)
+      lse[p.row_at(b, h, i0 + Tile::row(i))] = total[i] == 0 ? INFINITY : top[i] + logf(total[i]);
+  }
+  Tile::store(sums, factor, y + p.query_at(b, i0, h), p.step(), rows, p.D);
+}
+
+/// The tape's side of a problem.
+template <class T> struct Gradient {
+  const T* dy;
+  const float *lse, *delta;  // [B, H, Tq]
+
+  /// Turns scores into p and products dy v^T into ds, for query i at `row`.
+  __device__ void weigh(float& s, float& ds, int64_t row) const {
+    s = __expf(s - lse[row]);
+    ds = s * (ds - delta[row]);
+  }
+};
+
+/// dq (ByKeys = false) or dk and dv (true). Block: Tile::own queries or keys; walks over the others. Sums: two products
+/// of D columns with ByKeys, one without.
+template <class Tile, bool ByKeys, class T = typename Tile::Element>
+__global__ __launch_bounds__(Tile::threads) void backward_kernel(Problem<T> p, Gradient<T> g, T* d_first, T* d_second) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  constexpr int own_tile = Tile::own * Tile::row_elements, tile = Tile::others * Tile::row_elements;
+  T *own = reinterpret_cast<T*>(memory), *ring = own + 2 * own_tile;
+  float* scratch = reinterpret_cast<float*>(ring + 2 * Tile::stages * tile);
+  const int b = blockIdx.z, h = blockIdx.y, first = blockIdx.x * Tile::own;
+  const int rows = min(Tile::own, (ByKeys ? p.Tk : p.Tq) - first), others = ByKeys ? p.Tq : p.last_key(b, first + rows);
+  const int64_t step_elements = p.step();
+  const auto at = [&](bool key, int row) { return key ? p.key_at(b, row, h) : p.query_at(b, row, h); };
+
+  typename Tile::Sums sums = {}, more = {};
+  // Queries before the first key of a causal tile see none of it, keys after the last one of the mask are seen by none.
+  const int skipped = ByKeys && p.causal ? first / Tile::others : 0;
+  const int steps = ByKeys && first >= p.key_end(b) ? 0 : (others + Tile::others - 1) / Tile::others - skipped;
+  Tile::template copy<Tile::own>(own, (ByKeys ? p.k : p.q) + at(ByKeys, first), step_elements, rows, p.D);
+  Tile::template copy<Tile::own>(own + own_tile, (ByKeys ? p.v : g.dy) + at(ByKeys, first), step_elements, rows, p.D);
+  const auto load = [&](int step, int stage) {
+    const int o0 = (step + skipped) * Tile::others, left = (ByKeys ? p.Tq : p.Tk) - o0;
+    T* to = ring + 2 * stage * tile;
+    Tile::template copy<Tile::others>(to, (ByKeys ? p.q : p.k) + at(!ByKeys, o0), step_elements, left, p.D);
+    Tile::template copy<Tile::others>(to + tile, (ByKeys ? g.dy : p.v) + at(!ByKeys, o0), step_elements, left, p.D);
+  };
+  const auto compute = [&](int step, int stage) {
+    const T* other = ring + 2 * stage * tile;
+    typename Tile::Scores s, ds;
+    Tile::scores(s, own, other);
+    Tile::scores(ds, own + own_tile, other + tile);
+#pragma unroll
+    for (int i = 0; i < Tile::slots; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::score_columns; ++j) {
+        const int mine = first + Tile::row(i), theirs = (step + skipped) * Tile::others + Tile::column(j);
+        const int query = ByKeys ? theirs : mine, key = ByKeys ? mine : theirs;
+        s(i, j) = p.score(b, h, query, key, s(i, j));
+        g.weigh(s(i, j), ds(i, j), p.row_at(b, h, min(query, p.Tq - 1)));
+      }
+    }
+    if constexpr (ByKeys) Tile::accumulate(more, s, other + tile, scratch);
+    Tile::accumulate(sums, ds, other, scratch);
+  };
+  pipelined<Tile::stages>(steps, load, compute);
+
+  float factor[Tile::slots], one[Tile::slots];
+#pragma unroll
+  for (int i = 0; i < Tile::slots; ++i) factor[i] = p.scale, one[i] = 1;
+  if (d_first) Tile::store(sums, factor, d_first + at(ByKeys, first), step_elements, rows, p.D);
+  if (ByKeys && d_second) Tile::store(more, one, d_second + at(ByKeys, first), step_elements, rows, p.D);
+}
+
+/// dbias [H, Tq, Tk], the sum of ds over the batch: a block owns Tile::own queries x Tile::others keys (blockIdx.x, y)
+/// of a head and a group of batch elements (blockIdx.z = group H + head), over which it adds up in order, in registers.
+/// With one group the result goes to dbias, else to partial [groups][H][Tq][Tk].
+template <class Tile, class T = typename Tile::Element>
+__global__ __launch_bounds__(Tile::threads, 2) void bias_kernel(Problem<T> p, Gradient<T> g, T* dbias, float* partial,
+                                                                int groups) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  constexpr int own_tile = Tile::own * Tile::row_elements, tile = Tile::others * Tile::row_elements;
+  T *own = reinterpret_cast<T*>(memory), *other = own + 2 * own_tile;
+  const int h = blockIdx.z % p.H, group = blockIdx.z / p.H, i0 = blockIdx.x * Tile::own, j0 = blockIdx.y * Tile::others;
+  float sums[Tile::slots][Tile::score_columns] = {};
+  const int begin = static_cast<int64_t>(p.B) * group / groups, end = static_cast<int64_t>(p.B) * (group + 1) / groups;
+  for (int b = begin; b < end; ++b) {
+    if (j0 >= p.last_key(b, min(i0 + Tile::own, p.Tq))) continue;  // the whole block agrees
+    const int64_t query = p.query_at(b, i0, h), key = p.key_at(b, j0, h);
+    __syncthreads();
+    Tile::template copy<Tile::own>(own, p.q + query, p.step(), p.Tq - i0, p.D);
+    Tile::template copy<Tile::own>(own + own_tile, g.dy + query, p.step(), p.Tq - i0, p.D);
+    Tile::template copy<Tile::others>(other, p.k + key, p.step(), p.Tk - j0, p.D);
+    Tile::template copy<Tile::others>(other + tile, p.v + key, p.step(), p.Tk - j0, p.D);
+    copy_async_commit();
+    copy_async_wait<0>();
+    __syncthreads();
+    typename Tile::Scores s, ds;
+    Tile::scores(s, own, other);
+    Tile::scores(ds, own + own_tile, other + tile);
+#pragma unroll
+    for (int i = 0; i < Tile::slots; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::score_columns; ++j) {
+        const int row = i0 + Tile::row(i);
+        s(i, j) = p.score(b, h, row, j0 + Tile::column(j), s(i, j));
+        g.weigh(s(i, j), ds(i, j), p.row_at(b, h, min(row, p.Tq - 1)));
+        sums[i][j] += ds(i, j);
+      }
+    }
+  }
+#pragma unroll
+  for (int i = 0; i < Tile::slots; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::score_columns; ++j) {
+      const int row = i0 + Tile::row(i), column = j0 + Tile::column(j);
+      if (row >= p.Tq || column >= p.Tk) continue;
+      const int64_t at = (static_cast<int64_t>(h) * p.Tq + row) * p.Tk + column;
+      if (groups == 1) {
+        dbias[at] = from_float<T>(sums[i][j]);
+      } else {
+        partial[group * (static_cast<int64_t>(p.H) * p.Tq * p.Tk) + at] = sums[i][j];
+      }
+    }
+  }
+}
+
+/// dbias = the groups added in order, one thread an element.
+template <class T> __global__ void bias_sum_kernel(const float* partial, T* dbias, int64_t count, int groups) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  float sum = 0;
+  for (int group = 0; group < groups; ++group) sum += partial[group * count + i];
+  dbias[i] = from_float<T>(sum);
+}
+
+}  // namespace weft::flash

@@ -44,18 +44,13 @@ Weights weigh(const int64_t* labels, int64_t rows, int64_t classes, const CrossE
   return w;
 }
 
-// sum over c of w[c] (x[c] - top), what label smoothing needs.
-template <class T, class A = accumulator_t<T>> double smooth_sum(const T* x, int64_t classes, A top, const A* weights, std::vector<A>& scratch) {
-  scratch.resize(padded(classes));
-  A* row = scratch.data();
-#pragma omp simd
-  for (int64_t c = 0; c < classes; ++c) row[c] = static_cast<A>(x[c]) - top;
-  if (weights) {
-#pragma omp simd
-    for (int64_t c = 0; c < classes; ++c) row[c] *= weights[c];
-  }
+// sum over c of w[c] (x[c] - top), what label smoothing needs; w is padded, and null for weights of 1.
+template <class T, class A = accumulator_t<T>> double smooth_sum(const T* x, int64_t classes, A top, const A* weights) {
   RowLanes<A> sum{};
-  for (int64_t c = 0; c < padded(classes); c += row_lanes) sum += row_vector(row + c);
+  each_lanes(classes, [&](int64_t c, auto n) {
+    const RowLanes<A> v = load_lanes(x + c, n, top) - top;
+    sum += weights ? v * row_vector(weights + c) : v;
+  });
   return lane_sum<A>(sum);
 }
 
@@ -70,8 +65,7 @@ double cross_entropy_forward(const T* x, const int64_t* labels, T* dx, int64_t r
   const bool stream = streams<T>(rows * classes);
   std::vector<double> losses(rows);
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(classes, 1)), [&](int64_t begin, int64_t end) {
-    RowExponentials<A> row(classes);
-    std::vector<A> scratch;
+    RowExponentials<T, A> row(classes);
     RowWriter<T> out(dx ? dx + begin * classes : nullptr, stream);
     for (int64_t b = begin; b < end; ++b) {
       const T* xb = x + b * classes;
@@ -84,25 +78,26 @@ double cross_entropy_forward(const T* x, const int64_t* labels, T* dx, int64_t r
       const double log_sum = std::log(static_cast<double>(row.sum)), top = row.top;
       losses[b] = (1 - smoothing) * w[label] * (log_sum - (static_cast<double>(static_cast<A>(xb[label])) - top));
       const A* weights = class_weights.empty() ? nullptr : class_weights.data();
-      if (smoothing > 0) losses[b] += share * (w.of_all_classes * log_sum - smooth_sum(xb, classes, row.top, weights, scratch));
+      if (smoothing > 0) losses[b] += share * (w.of_all_classes * log_sum - smooth_sum(xb, classes, row.top, weights));
       if (!dx) continue;
       const double scale = ((1 - smoothing) * w[label] + share * w.of_all_classes) / w.of_batch / row.sum;
       const A offset = static_cast<A>(share / w.of_batch);
-      // The label's element is p - 1 in the simplest case, in double; the row is finished in place, so that it can be set.
+      // The label's element is p - 1 in the simplest case, in double.
       const double p = static_cast<double>(row.e[label]) * scale * row.factor(label);
+      const A of_label = static_cast<A>(p - ((1 - smoothing) + share) * w[label] / w.of_batch);
       for (int64_t from = 0; from < classes; from += exponentials_piece) {
-        const int64_t count = std::min(exponentials_piece, classes - from), width = padded(count);
         const A s = static_cast<A>(scale * row.factor(from));
-        A* d = row.e.data() + from;
+        const auto write = [&](auto&& rest) {
+          out.write_lanes(std::min(exponentials_piece, classes - from), [=, e = row.e.data() + from, at = label - from](int64_t c, auto) {
+            const RowLanes<A> place = RowLanes<A>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + static_cast<A>(c - at);
+            return place == 0 ? RowLanes<A>{} + of_label : row_vector(e + c) * s - rest(c);
+          });
+        };
         if (weights) {
-          for (int64_t c = 0; c < width; c += row_lanes) row_vector(d + c) = row_vector(d + c) * s - offset * row_vector(weights + from + c);
+          write([=, of_class = weights + from](int64_t c) { return offset * row_vector(of_class + c); });
         } else {
-          for (int64_t c = 0; c < width; c += row_lanes) row_vector(d + c) = row_vector(d + c) * s - offset;
+          write([=](int64_t) { return offset; });
         }
-        if (label >= from && label < from + count) {
-          d[label - from] = static_cast<A>(p - ((1 - smoothing) + share) * w[label] / w.of_batch);
-        }
-        out.write_padded(count, [=](int64_t c) { return d[c]; });
       }
     }
   });

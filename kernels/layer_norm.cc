@@ -1,4 +1,4 @@
-// Forward:  y = xhat weight + bias, xhat = (x - mean) rstd: x is read once, a row stays in the nearest cache.
+// Forward:  y = xhat weight + bias, xhat = (x - mean) rstd: three passes over a row, two of them out of the nearest cache.
 // Backward: with h = dy weight, dx = rstd (h - mean(h) - xhat mean(h xhat)); dweight = sum over rows of dy xhat; dbias = that of dy.
 //           One pass over x and dy.
 // Saved: x, weight, and of every row rstd and the distance of its mean from its first element, which keeps its digits under a large mean.
@@ -19,48 +19,38 @@ void layer_norm_backward_cuda(const Tensor& x, const Tensor& weight, const Tenso
 
 namespace {
 
-// row = x - x[0], padded with 0; returns its sum.
-template <class T, class A = accumulator_t<T>> A read_from_first(const T* x, A* row, int64_t cols) {
-  const A origin = x[0];
-#pragma omp simd
-  for (int64_t c = 0; c < cols; ++c) row[c] = static_cast<A>(x[c]) - origin;
-  std::fill(row + cols, row + padded(cols), A{0});
-  RowLanes<A> sum{};
-  for (int64_t c = 0; c < cols; c += row_lanes) sum += row_vector(row + c);
-  return lane_sum<A>(sum);
-}
-
 template <class T, class A = accumulator_t<T>>
 void layer_norm_forward(const T* x, const A* weight, const A* bias, T* y, A* mean, A* rstd, int64_t rows, int64_t cols, double eps) {
-  const int64_t width = padded(cols), group = rows_together(width);
+  const int64_t group = rows_together(padded(cols));
   const std::vector<A> padded_weight = padded_copy(weight, cols), padded_bias = padded_copy(bias, cols);
   parallel_for(cols > 0 ? rows : 0, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)),
                [=, w = padded_weight.data(), b = padded_bias.data()](int64_t begin, int64_t end) {
-    std::vector<A> scratch(group * width);
     RowWriter<T> out(y + begin * cols, streams<T>(rows * cols));
     for (int64_t r = begin; r < end; r += group) {
       const int64_t count = std::min(group, end - r);
       A squares[max_rows_together];
       for (int64_t k = 0; k < count; ++k) {
-        A* row = scratch.data() + k * width;
-        mean[r + k] = read_from_first(x + (r + k) * cols, row, cols) / static_cast<A>(cols);
+        const T* xr = x + (r + k) * cols;
+        RowLanes<A> sum{};
+        each_lanes(cols, [&sum, xr, origin = static_cast<A>(xr[0])](int64_t c, auto n) { sum += load_lanes(xr + c, n, origin) - origin; });
+        mean[r + k] = lane_sum<A>(sum) / static_cast<A>(cols);
       }
       for (int64_t k = 0; k < count; ++k) {
-        A* row = scratch.data() + k * width;
-        const A centre = mean[r + k];
-        std::fill(row + cols, row + width, centre);
+        const T* xr = x + (r + k) * cols;
         RowLanes<A> sum{};
-        for (int64_t c = 0; c < width; c += row_lanes) {
-          const RowLanes<A> d = row_vector(row + c) - centre;
+        each_lanes(cols, [&sum, xr, origin = static_cast<A>(xr[0]), centre = mean[r + k]](int64_t c, auto n) {
+          const RowLanes<A> d = first_lanes<A>(load_lanes(xr + c, n) - origin - centre, n);
           sum += d * d;
-        }
+        });
         squares[k] = lane_sum<A>(sum);
       }
 #pragma omp simd
       for (int64_t k = 0; k < count; ++k) rstd[r + k] = 1 / std::sqrt(squares[k] / static_cast<A>(cols) + static_cast<A>(eps));
       for (int64_t k = 0; k < count; ++k) {
-        out.write_padded(cols, [=, row = scratch.data() + k * width, centre = mean[r + k], scale = rstd[r + k]](int64_t c) {
-          return (row[c] - centre) * scale * w[c] + b[c];
+        const T* xr = x + (r + k) * cols;
+        out.write_lanes(cols, [=, origin = static_cast<A>(xr[0]), centre = mean[r + k], scale = rstd[r + k]](int64_t c, auto n) {
+          prefetch(xr + c + group * cols);
+          return (load_lanes(xr + c, n) - origin - centre) * scale * row_vector(w + c) + row_vector(b + c);
         });
       }
     }
@@ -74,32 +64,34 @@ void layer_norm_backward(const T* x, const A* weight, const A* mean, const A* rs
   const int64_t width = padded(cols), group = rows_together(width);
   const std::vector<A> padded_weight = padded_copy(weight, cols);
   const std::vector<double> sums = sum_over_rows<A>(cols > 0 ? rows : 0, 2 * width, cols, [&](int64_t first) {
-    return [=, w = padded_weight.data(), scratch = std::vector<A>(2 * group * width),
-            out = RowWriter<T>(dx ? dx + first * cols : nullptr, streams<T>(rows * cols))](int64_t begin, int64_t end, A* dw) mutable {
+    return [=, w = padded_weight.data(), out = RowWriter<T>(dx ? dx + first * cols : nullptr, streams<T>(rows * cols))](
+               int64_t begin, int64_t end, A* dw) mutable {
       A* db = dw + width;
       for (int64_t r = begin; r < end; r += group) {
         const int64_t count = std::min(group, end - r);
         A offset[max_rows_together], slope[max_rows_together];
         for (int64_t k = 0; k < count; ++k) {
-          A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
-          read_from_first(x + (r + k) * cols, xr, cols);
-          read_row(dy + (r + k) * cols, gr, cols);
-          const A centre = mean[r + k], scale = rstd[r + k];
+          const T *xr = x + (r + k) * cols, *gr = dy + (r + k) * cols;
+          const A origin = xr[0], centre = mean[r + k], scale = rstd[r + k];
           RowLanes<A> sum{}, dot{};
-          for (int64_t c = 0; c < width; c += row_lanes) {
-            const RowLanes<A> d = row_vector(xr + c) - centre, g = row_vector(gr + c), h = g * row_vector(w + c);
+          // Beyond the row's end dy is 0, and with it every term.
+          each_lanes(cols, [=, &sum, &dot](int64_t c, auto n) {
+            const RowLanes<A> d = load_lanes(xr + c, n) - origin - centre, g = load_lanes(gr + c, n), h = g * row_vector(w + c);
             row_vector(dw + c) += g * (d * scale);
             row_vector(db + c) += g;
             sum += h;
             dot += h * d;
-          }
+          });
           offset[k] = lane_sum<A>(sum) / static_cast<A>(cols);
           slope[k] = lane_sum<A>(dot) * scale * scale / static_cast<A>(cols);
         }
         for (int64_t k = 0; dx && k < count; ++k) {
-          const A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
-          out.write_padded(cols, [=, centre = mean[r + k], scale = rstd[r + k], o = offset[k], s = slope[k]](int64_t c) {
-            return scale * (gr[c] * w[c] - o - (xr[c] - centre) * s);
+          const T *xr = x + (r + k) * cols, *gr = dy + (r + k) * cols;
+          out.write_lanes(cols, [=, origin = static_cast<A>(xr[0]), centre = mean[r + k], scale = rstd[r + k], o = offset[k],
+                                 s = slope[k]](int64_t c, auto n) {
+            prefetch(xr + c + group * cols);
+            prefetch(gr + c + group * cols);
+            return scale * (load_lanes(gr + c, n) * row_vector(w + c) - o - (load_lanes(xr + c, n) - origin - centre) * s);
           });
         }
       }

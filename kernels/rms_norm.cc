@@ -1,4 +1,4 @@
-// Forward:  y = x rstd weight, rstd = 1 / sqrt(mean(x^2) + eps): x is read once, a row stays in the nearest cache.
+// Forward:  y = x rstd weight, rstd = 1 / sqrt(mean(x^2) + eps): two passes over a row, the second out of the nearest cache.
 // Backward: with h = dy weight, dx = rstd (h - x rstd^2 mean(h x)); dweight = sum over rows of dy x rstd. One pass over x and dy.
 // Saved: x, weight, and rstd of every row.
 #include "kernels/rms_norm.h"
@@ -19,25 +19,28 @@ namespace {
 
 template <class T, class A = accumulator_t<T>>
 void rms_norm_forward(const T* x, const A* weight, T* y, A* rstd, int64_t rows, int64_t cols, double eps) {
-  const int64_t width = padded(cols), group = rows_together(width);
+  const int64_t group = rows_together(padded(cols));
   const std::vector<A> w = padded_copy(weight, cols);
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=, w = w.data()](int64_t begin, int64_t end) {
-    std::vector<A> scratch(group * width);
     RowWriter<T> out(y + begin * cols, streams<T>(rows * cols));
     for (int64_t r = begin; r < end; r += group) {
       const int64_t count = std::min(group, end - r);
       A squares[max_rows_together];
       for (int64_t k = 0; k < count; ++k) {
-        A* row = scratch.data() + k * width;
-        read_row(x + (r + k) * cols, row, cols);
         RowLanes<A> sum{};
-        for (int64_t c = 0; c < width; c += row_lanes) sum += row_vector(row + c) * row_vector(row + c);
+        each_lanes(cols, [&sum, xr = x + (r + k) * cols](int64_t c, auto n) {
+          const RowLanes<A> v = load_lanes(xr + c, n);
+          sum += v * v;
+        });
         squares[k] = lane_sum<A>(sum);
       }
 #pragma omp simd
       for (int64_t k = 0; k < count; ++k) rstd[r + k] = 1 / std::sqrt(squares[k] / static_cast<A>(cols) + static_cast<A>(eps));
       for (int64_t k = 0; k < count; ++k) {
-        out.write_padded(cols, [=, row = scratch.data() + k * width, scale = rstd[r + k]](int64_t c) { return row[c] * scale * w[c]; });
+        out.write_lanes(cols, [=, xr = x + (r + k) * cols, scale = rstd[r + k]](int64_t c, auto n) {
+          prefetch(xr + c + group * cols);
+          return load_lanes(xr + c, n) * scale * row_vector(w + c);
+        });
       }
     }
   });
@@ -49,27 +52,27 @@ void rms_norm_backward(const T* x, const A* weight, const A* rstd, const T* dy, 
   const int64_t width = padded(cols), group = rows_together(width);
   const std::vector<A> padded_weight = padded_copy(weight, cols);
   const std::vector<double> sums = sum_over_rows<A>(rows, width, cols, [&](int64_t first) {
-    return [=, w = padded_weight.data(), scratch = std::vector<A>(2 * group * width),
-            out = RowWriter<T>(dx ? dx + first * cols : nullptr, streams<T>(rows * cols))](int64_t begin, int64_t end, A* dw) mutable {
+    return [=, w = padded_weight.data(), out = RowWriter<T>(dx ? dx + first * cols : nullptr, streams<T>(rows * cols))](
+               int64_t begin, int64_t end, A* dw) mutable {
       for (int64_t r = begin; r < end; r += group) {
         const int64_t count = std::min(group, end - r);
         A slope[max_rows_together];
         for (int64_t k = 0; k < count; ++k) {
-          A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
-          read_row(x + (r + k) * cols, xr, cols);
-          read_row(dy + (r + k) * cols, gr, cols);
           const A scale = rstd[r + k];
           RowLanes<A> dot{};
-          for (int64_t c = 0; c < width; c += row_lanes) {
-            const RowLanes<A> gx = row_vector(gr + c) * row_vector(xr + c);
+          each_lanes(cols, [=, &dot, xr = x + (r + k) * cols, gr = dy + (r + k) * cols](int64_t c, auto n) {
+            const RowLanes<A> gx = load_lanes(gr + c, n) * load_lanes(xr + c, n);
             row_vector(dw + c) += gx * scale;
             dot += gx * row_vector(w + c);
-          }
+          });
           slope[k] = lane_sum<A>(dot) * scale * scale * scale / static_cast<A>(cols);
         }
         for (int64_t k = 0; dx && k < count; ++k) {
-          const A *xr = scratch.data() + 2 * k * width, *gr = xr + width;
-          out.write_padded(cols, [=, scale = rstd[r + k], s = slope[k]](int64_t c) { return gr[c] * w[c] * scale - xr[c] * s; });
+          out.write_lanes(cols, [=, xr = x + (r + k) * cols, gr = dy + (r + k) * cols, scale = rstd[r + k], s = slope[k]](int64_t c, auto n) {
+            prefetch(xr + c + group * cols);
+            prefetch(gr + c + group * cols);
+            return load_lanes(gr + c, n) * row_vector(w + c) * scale - load_lanes(xr + c, n) * s;
+          });
         }
       }
     };

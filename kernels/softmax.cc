@@ -1,6 +1,6 @@
 // Forward:  softmax      y = e / sum(e), e = exp(x - max x)         log_softmax  y = x - max x - log(sum(e))
 // Backward: softmax      dx = y (dy - sum(y dy))                    log_softmax  dx = dy - exp(y) sum(dy)
-// Saved: y. A row is read from memory once, computed in f32 in the nearest cache, and written once.
+// Saved: y. A row is read from memory once, computed in f32 out of the nearest cache, and written once.
 #include "kernels/softmax.h"
 
 #include "kernels/device/row_exponentials.h"
@@ -18,18 +18,18 @@ namespace {
 template <class T, bool log> void softmax_forward(const T* x, T* y, int64_t rows, int64_t cols) {
   using A = accumulator_t<T>;
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=](int64_t begin, int64_t end) {
-    RowExponentials<A> row(cols);
+    RowExponentials<T> row(cols);
     RowWriter<T> out(y + begin * cols, streams<T>(rows * cols));
     for (int64_t r = begin; r < end; ++r) {
       const T* xr = x + r * cols;
       row.read(xr, cols);
       if constexpr (log) {
         const A shift = row.top + std::log(row.sum);
-        out.write(cols, [=](int64_t c) { return static_cast<A>(xr[c]) - shift; });
+        out.write_lanes(cols, [=](int64_t c, auto n) { return load_lanes(xr + c, n) - shift; });
       } else {
         for (int64_t c = 0; c < cols; c += exponentials_piece) {
           const A scale = row.factor(c) / row.sum;
-          out.write_padded(std::min(cols - c, exponentials_piece), [=, e = row.e.data() + c](int64_t i) { return e[i] * scale; });
+          out.write_lanes(std::min(cols - c, exponentials_piece), [=, e = row.e.data() + c](int64_t i, auto) { return row_vector(e + i) * scale; });
         }
       }
     }
@@ -38,19 +38,18 @@ template <class T, bool log> void softmax_forward(const T* x, T* y, int64_t rows
 
 template <class T, bool log> void softmax_backward(const T* y, const T* dy, T* dx, int64_t rows, int64_t cols) {
   using A = accumulator_t<T>;
-  const int64_t width = padded(cols);
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)), [=](int64_t begin, int64_t end) {
-    std::vector<A> scratch(2 * width);
-    A *yr = scratch.data(), *gr = yr + width;
     RowWriter<T> out(dx + begin * cols, streams<T>(rows * cols));
     for (int64_t r = begin; r < end; ++r) {
-      read_row(y + r * cols, yr, cols);
-      read_row(dy + r * cols, gr, cols);
-      if constexpr (log) exponentials(yr, width, A{0});
+      const T *yr = y + r * cols, *gr = dy + r * cols;
       RowLanes<A> lanes{};
-      for (int64_t c = 0; c < width; c += row_lanes) lanes += log ? row_vector(gr + c) : row_vector(gr + c) * row_vector(yr + c);
-      out.write_padded(cols, [=, sum = lane_sum<A>(lanes)](int64_t c) {
-        return log ? gr[c] - yr[c] * sum : yr[c] * (gr[c] - sum);
+      each_lanes(cols, [&](int64_t c, auto n) {
+        const RowLanes<A> g = load_lanes(gr + c, n);
+        lanes += log ? g : g * load_lanes(yr + c, n);
+      });
+      out.write_lanes(cols, [=, sum = lane_sum<A>(lanes)](int64_t c, auto n) -> RowLanes<A> {
+        const RowLanes<A> g = load_lanes(gr + c, n), v = load_lanes(yr + c, n);
+        return log ? g - exp_lanes<T>(v) * sum : v * (g - sum);
       });
     }
   });

@@ -1,9 +1,6 @@
 // exp(x - top) along a row and its sum, what softmax and cross_entropy are made of.
 #pragma once
 
-// gcc 12's own intrinsics read an undefined vector on purpose.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-
 #include <limits>
 
 #include "kernels/device/parallel.h"
@@ -12,78 +9,74 @@
 
 namespace weft {
 
-/// row[c] = exp(row[c] - shift) for c in [0, n), n a multiple of row_lanes and no element above shift; returns the sum.
-template <class A> A exponentials(A* row, int64_t n, A shift) {
-  RowLanes<A> sum{};
-#ifdef __AVX512F__
-  // fast_exp() with its scaling by 2^k as one instruction.
+/// exp(x) for x at most 88, as exact as results need that are rounded to T.
+template <class T, class A = accumulator_t<T>> RowLanes<A> exp_lanes(const RowLanes<A>& x) {
   if constexpr (std::is_same_v<A, float>) {
-    for (int64_t c = 0; c < n; c += row_lanes) {
-      // The second operand is the result for a NaN.
-      const __m512 x = _mm512_max_ps(_mm512_set1_ps(-104), _mm512_loadu_ps(row + c) - shift);
-      const __m512 k = _mm512_roundscale_ps(x * 1.44269504f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-      const __m512 r = (x - k * 0.693359375f) - k * -2.12194440e-4f;
-      __m512 p = r * (1.0f / 5040) + 1.0f / 720;
-      p = p * r + 1.0f / 120;
-      p = p * r + 1.0f / 24;
-      p = p * r + 1.0f / 6;
-      p = p * r + 0.5f;
-      p = p * r + 1.0f;
-      p = p * r + 1.0f;
-      p = _mm512_scalef_ps(p, k);
-      _mm512_storeu_ps(row + c, p);
-      sum += p;
+#ifdef __AVX512F__
+    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    // Minus infinity must not meet itself; the second operand of a maximum is the result for a NaN.
+    if constexpr (std::is_same_v<T, bf16>) {
+      const __m512 t = _mm512_max_ps(_mm512_set1_ps(-150), x * 1.44269504f), k = _mm512_roundscale_ps(t, nearest);
+      return _mm512_scalef_ps(exp2_short_series<__m512>(t - k), k);
+    } else {
+      const __m512 bounded = _mm512_max_ps(_mm512_set1_ps(-104), x), k = _mm512_roundscale_ps(bounded * 1.44269504f, nearest);
+      return _mm512_scalef_ps(exp_series(exp_remainder<__m512>(bounded, k)), k);
     }
-    return lane_sum<A>(sum);
-  }
 #endif
-#pragma omp simd
-  for (int64_t c = 0; c < n; ++c) row[c] = fast_exp(row[c] - shift);
-  for (int64_t c = 0; c < n; c += row_lanes) sum += row_vector(row + c);
-  return lane_sum<A>(sum);
+  }
+  RowLanes<A> y;
+  for (int64_t l = 0; l < row_lanes; ++l) y[l] = fast_exp(x[l]);
+  return y;
 }
 
 /// A row is taken in pieces that stay in the nearest cache between their maximum and their exponentials.
 inline constexpr int64_t exponentials_piece = 4096;
 
 /// One row's exponentials: e[c] = exp(x[c] - shifts[c / exponentials_piece]), sum = the sum of exp(x - top), top the row's maximum.
-template <class A> struct RowExponentials {
+/// Exact enough for results that are rounded to `Result`.
+template <class T, class Result = T> struct RowExponentials {
+  using A = accumulator_t<T>;
   std::vector<A> e, shifts;
   A top = 0, sum = 0;
 
   explicit RowExponentials(int64_t cols) : e(padded(cols)) {}
 
-  /// One read of x. Pieces seen under a lower maximum keep it as their shift.
-  template <class T> void read(const T* x, int64_t cols) {
+  /// One read of x, which may be followed by the next row. Pieces seen under a lower maximum keep it as their shift.
+  void read(const T* x, int64_t cols) {
     constexpr A lowest = -std::numeric_limits<A>::infinity();
-    top = lowest;
-    sum = 0;
-    shifts.clear();
-    for (int64_t begin = 0; begin < cols; begin += exponentials_piece) {
-      const int64_t count = std::min(cols - begin, exponentials_piece), width = padded(count);
-      A* row = e.data() + begin;
-      read_row(x + begin, row, count, lowest);
-      RowLanes<A> highest = row_vector(row);
-      for (int64_t c = row_lanes; c < width; c += row_lanes) {
-        const RowLanes<A>& v = row_vector(row + c);
-        highest = v > highest ? v : highest;
-      }
-      A higher = top;
-      for (int64_t l = 0; l < row_lanes; ++l) higher = std::max(higher, static_cast<A>(highest[l]));
+    shifts.resize((cols + exponentials_piece - 1) / exponentials_piece);
+    A highest = lowest, total = 0;
+    for (size_t p = 0; p < shifts.size(); ++p) {
+      const int64_t begin = p * exponentials_piece, count = std::min(cols - begin, exponentials_piece);
+      const T* from = x + begin;
+      RowLanes<A> most = RowLanes<A>{} + highest, sums{};
+      each_lanes(count, [&](int64_t c, auto n) {
+        const RowLanes<A> v = load_lanes(from + c, n, lowest);
+        most = v > most ? v : most;
+      });
+      const A higher = lane_max<A>(most);
       // Where nothing but minus infinity was seen, any finite shift gives exp = 0.
       const A shift = higher == lowest ? A{0} : higher;
-      if (sum != 0) sum *= fast_exp(top - shift);
-      sum += exponentials(row, width, shift);
-      top = higher;
-      shifts.push_back(shift);
+      each_lanes(count, [&, to = e.data() + begin](int64_t c, auto n) {
+        prefetch(from + count + c);  // the next piece, or row
+        const RowLanes<A> v = exp_lanes<Result>(load_lanes(from + c, n, lowest) - shift);
+        row_vector(to + c) = v;
+        sums += v;
+      });
+      if (total != 0) total *= fast_exp(highest - shift);
+      total += lane_sum<A>(sums);
+      highest = higher;
+      shifts[p] = shift;
     }
+    top = highest;
+    sum = total;
   }
 
   /// exp(shift - top) of the piece that holds element c: e[c] times this is exp(x[c] - top). A shift above the maximum is that of
   /// a piece of minus infinities, which must stay 0.
   A factor(int64_t c) const {
     const A shift = shifts[c / exponentials_piece];
-    return shift > top ? A{0} : std::exp(shift - top);
+    return shift > top ? A{0} : shift == top ? A{1} : std::exp(shift - top);
   }
 };
 

@@ -3,13 +3,16 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "kernels/device/stream.h"
 #include "tensor/dispatch.h"
 
-// Without AVX-512 gcc notes that such vectors are passed in memory; they never leave an object file.
+// Without AVX-512 gcc notes that such vectors are passed in memory; they never leave an object file. gcc 12's own intrinsics read an
+// undefined vector on purpose.
 #pragma GCC diagnostic ignored "-Wpsabi"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
 namespace weft {
 
@@ -24,12 +27,70 @@ template <class A> struct LanesOf {
 template <class A> using RowLanes = typename LanesOf<A>::type;
 template <class A> const RowLanes<A>& row_vector(const A* from) { return *reinterpret_cast<const RowLanes<A>*>(from); }
 template <class A> RowLanes<A>& row_vector(A* to) { return *reinterpret_cast<RowLanes<A>*>(to); }
-template <class A> A lane_sum(const RowLanes<A>& v) {
-  const auto eight = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
-  const auto four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
-  const auto two = __builtin_shufflevector(four, four, 0, 1) + __builtin_shufflevector(four, four, 2, 3);
-  return two[0] + two[1];
+/// f over all lanes of v, in an order that is always the same.
+template <class A, class F> A fold_lanes(const RowLanes<A>& v, F&& f) {
+  const auto eight = f(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+  const auto four = f(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
+  const auto two = f(__builtin_shufflevector(four, four, 0, 1), __builtin_shufflevector(four, four, 2, 3));
+  return f(two, __builtin_shufflevector(two, two, 1, 0))[0];
 }
+template <class A> A lane_sum(const RowLanes<A>& v) {
+  return fold_lanes<A>(v, [](const auto& a, const auto& b) { return a + b; });
+}
+template <class A> A lane_max(const RowLanes<A>& v) {
+  return fold_lanes<A>(v, [](const auto& a, const auto& b) { return a > b ? a : b; });
+}
+
+/// The count of a vector that is full; a plain number for one at the end of a row.
+using WholeLanes = std::integral_constant<int64_t, row_lanes>;
+
+/// body(c, count) for every vector of a row of n elements: c = 0, 16, .. is where it begins, count is WholeLanes or what is left.
+template <class Body> [[gnu::always_inline]] inline void each_lanes(int64_t n, Body&& body) {
+  int64_t c = 0;
+  for (; c + row_lanes <= n; c += row_lanes) body(c, WholeLanes());
+  if (c < n) body(c, n - c);
+}
+
+/// 16 elements in accumulator precision.
+template <class T, class A = accumulator_t<T>> RowLanes<A> load_lanes(const T* from, WholeLanes, A = 0) {
+#ifdef __AVX512BW__
+  if constexpr (std::is_same_v<T, bf16>) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16));
+  }
+#endif
+  if constexpr (std::is_same_v<T, A>) return row_vector(from);
+  RowLanes<A> v;
+  for (int64_t l = 0; l < row_lanes; ++l) v[l] = static_cast<A>(from[l]);
+  return v;
+}
+
+/// The first `count` of 16 elements, and `pad` for the others, which are not touched.
+template <class T, class A = accumulator_t<T>> RowLanes<A> load_lanes(const T* from, int64_t count, A pad = 0) {
+#ifdef __AVX512BW__
+  const auto mask = static_cast<__mmask16>((1u << count) - 1);
+  if constexpr (std::is_same_v<T, float>) return _mm512_mask_loadu_ps(_mm512_set1_ps(pad), mask, from);
+  if constexpr (std::is_same_v<T, bf16>) {
+    const __m512i halves = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from));
+    return _mm512_mask_mov_ps(_mm512_set1_ps(pad), mask, _mm512_castsi512_ps(_mm512_slli_epi32(halves, 16)));
+  }
+#endif
+  RowLanes<A> v = RowLanes<A>{} + pad;
+  for (int64_t l = 0; l < count; ++l) v[l] = static_cast<A>(from[l]);
+  return v;
+}
+
+/// v with 0 for the lanes from `count` on.
+template <class A> RowLanes<A> first_lanes(const RowLanes<A>& v, WholeLanes) { return v; }
+template <class A> RowLanes<A> first_lanes(RowLanes<A> v, int64_t count) {
+#ifdef __AVX512F__
+  if constexpr (std::is_same_v<A, float>) return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), v);
+#endif
+  for (int64_t l = count; l < row_lanes; ++l) v[l] = 0;
+  return v;
+}
+
+/// Fetches the line of what is read soon, while other work is done; any address will do.
+inline void prefetch(const void* at) { __builtin_prefetch(at); }
 
 /// Copies 64 bytes, past the caches if `stream`; then `to` is aligned to 64 bytes.
 inline void store_line(void* to, const void* from, bool stream) {
@@ -42,14 +103,14 @@ inline void store_line(void* to, const void* from, bool stream) {
 }
 
 /// The elements of one line of 64 bytes: to[i] = T(from[i]).
-template <class T> void write_line(T* to, const accumulator_t<T>* from, bool stream) {
+template <class T> [[gnu::always_inline]] inline void write_line(T* to, const accumulator_t<T>* from, bool stream) {
   if constexpr (std::is_same_v<T, accumulator_t<T>>) return store_line(to, from, stream);
   constexpr int64_t line = 64 / sizeof(T);
 #ifdef __AVX512BF16__
   if constexpr (std::is_same_v<T, bf16>) {
     const __m512 low = _mm512_loadu_ps(from), high = _mm512_loadu_ps(from + 16);
     // The instruction rounds as bf16(float) does, but takes subnormal numbers (class 0x20) for 0.
-    if ((_mm512_fpclass_ps_mask(low, 0x20) | _mm512_fpclass_ps_mask(high, 0x20)) == 0) {
+    if (_kortestz_mask16_u8(_mm512_fpclass_ps_mask(low, 0x20), _mm512_fpclass_ps_mask(high, 0x20))) [[likely]] {
       const __m512bh both = _mm512_cvtne2ps_pbh(high, low);
       return store_line(to, &both, stream);
     }
@@ -68,26 +129,47 @@ template <class T> class RowWriter {
   using A = accumulator_t<T>;
 
   RowWriter(T* to, bool stream) : stream_(stream) {
-    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % 64 / sizeof(T));
+    const auto past = stream ? static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % 64 / sizeof(T)) : 0;
     to_ = to - past;
     begin_ = fill_ = past;
   }
   RowWriter(const RowWriter&) = delete;
   RowWriter& operator=(const RowWriter&) = delete;
   ~RowWriter() {
-    write_lines();
-    if (fill_ > begin_) write_part(begin_, fill_);
+    write_all();
     if (stream_) stream_fence();
   }
 
   /// The next n elements are f(0) .. f(n - 1).
   template <class F> void write(int64_t n, F&& f) { append(n, n, f); }
 
-  /// The same, but f may be called for up to padded(n).
+  /// The next n elements are the vectors f(c, count) of each_lanes().
+  template <class F> void write_lanes(int64_t n, F&& f) {
+    int64_t c = 0;
+    if (fill_ == 0) {
+      T* to = to_;
+      for (const bool stream = stream_; c + step <= n; c += step) {
+        alignas(64) RowLanes<A> v[step / row_lanes];
+#pragma GCC unroll 2
+        for (int64_t i = 0; i < step; i += row_lanes) v[i / row_lanes] = f(c + i, WholeLanes());
+#pragma GCC unroll 2
+        for (int64_t i = 0; i < step; i += line) write_line(to + c + i, reinterpret_cast<const A*>(v) + i, stream);
+      }
+      to_ += c;
+    }
+    each_lanes(n - c, [&](int64_t i, auto count) {
+      row_vector(block_ + fill_) = f(c + i, count);
+      fill_ += count;
+      if (fill_ >= size / 2) write_lines();
+    });
+    if (!stream_) write_all();
+  }
+
+  /// The same as write(), but f may be called for up to padded(n).
   template <class F> void write_padded(int64_t n, F&& f) { append(n, padded(n), f); }
 
  private:
-  static constexpr int64_t line = 64 / sizeof(T), size = 1024;
+  static constexpr int64_t line = 64 / sizeof(T), step = std::max(line, row_lanes), size = 1024;
 
   template <class F> void append(int64_t n, int64_t calls, F& f) {
     for (int64_t done = 0; done < n;) {
@@ -99,6 +181,13 @@ template <class T> class RowWriter {
       done += count;
       if (size - fill_ < size / 2) write_lines();
     }
+  }
+
+  void write_all() {
+    write_lines();
+    if (fill_ > begin_) write_part(begin_, fill_);
+    to_ += fill_;
+    begin_ = fill_ = 0;
   }
 
   void write_lines() {

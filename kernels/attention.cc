@@ -1,18 +1,18 @@
 // Forward:  s = scale q k^T + bias, p = softmax(s), y = p v
 // Backward: dv = p^T dy, ds = p (dy v^T - rowsum(dy y)), dq = scale ds k, dk = scale ds^T q, dbias = sum of ds over the
-// batch Saved: q, k, v, y and the log-sum-exp of every row of s; p is computed again from them. Scores live in blocks
-// of queries x keys; a running maximum and sum join the blocks of a row (Dao et al., "FlashAttention", 2022; Milakov
-// and Gimelshein, "Online normalizer calculation for softmax", 2018).
+// batch. Saved: q, k, v, y and the log-sum-exp of every row of s; p is computed again from them. Scores live in blocks
+// of keys x queries, so that the softmax of 16 queries runs down the lanes of a vector and keys are read where they
+// are; a running maximum and sum join the blocks of a query (Dao et al., "FlashAttention", 2022; Milakov and
+// Gimelshein, "Online normalizer calculation for softmax", 2018).
 #include "kernels/attention.h"
 
-#include <limits>
 #include <tuple>
 #include <vector>
 
 #include "kernels/device/attention_cuda.h"
+#include "kernels/device/attention_scores.h"
 #include "kernels/device/parallel.h"
 #include "kernels/device/tile.h"
-#include "kernels/device/vector_math.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -20,38 +20,7 @@ namespace weft {
 
 namespace {
 
-using tile::round_up;
-
-constexpr int64_t query_block = 32, key_block = 256;
-
-template <class A>
-constexpr A infinity = std::numeric_limits<A>::infinity();
-
-// What every (batch element, head) of one call has in common.
-template <class T>
-struct Problem {
-  using A = accumulator_t<T>;
-  int64_t B, Tq, Tk, H, D;
-  A scale;
-  bool causal;
-  const T *q, *k, *v;
-  int64_t keys_padded;            // the row length of `off` and `bias`
-  std::vector<A> bias;            // [H, Tq, keys_padded], empty without a bias
-  std::vector<A> off;             // [B or 1, keys_padded]: 0 for a key to attend to, else minus infinity
-  std::vector<int64_t> key_ends;  // [B]: one past the last key to attend to
-
-  const A* bias_row(int64_t h, int64_t i) const {
-    return bias.empty() ? nullptr : bias.data() + (h * Tq + i) * keys_padded;
-  }
-  const A* off_row(int64_t b) const {
-    return off.data() + (static_cast<int64_t>(off.size()) > keys_padded ? b * keys_padded : 0);
-  }
-  // Keys that a block of queries that ends at i_end may attend to.
-  int64_t last_key(int64_t b, int64_t i_end) const { return causal ? std::min(key_ends[b], i_end) : key_ends[b]; }
-  int64_t stride() const { return H * D; }
-  int64_t query_at(int64_t b, int64_t i, int64_t h) const { return ((b * Tq + i) * H + h) * D; }
-  int64_t key_at(int64_t b, int64_t h) const { return (b * Tk * H + h) * D; }
-};
+using namespace attention_scores;
 
 template <class T>
 Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
@@ -66,42 +35,41 @@ Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const A
                q.data<T>(),
                k.data<T>(),
                v.data<T>(),
-               round_up(k.dim(1), tile::panel<A>),
+               {q.dim(1), k.dim(1)},
                {},
                {},
                {}};
-  p.off.assign((options.mask ? p.B : 1) * p.keys_padded, -infinity<A>);
+  p.off.assign((options.mask ? p.B : 1) * p.Tk, options.mask ? -infinity<A> : A{0});
   p.key_ends.assign(p.B, options.mask ? 0 : p.Tk);
   if (options.mask) {
     const bool* mask = options.mask.data<bool>();
     for (int64_t b = 0; b < p.B; ++b) {
       for (int64_t j = 0; j < p.Tk; ++j) {
         if (!mask[b * p.Tk + j]) continue;
-        p.off[b * p.keys_padded + j] = 0;
+        p.off[b * p.Tk + j] = 0;
         p.key_ends[b] = j + 1;
       }
     }
-  } else {
-    std::fill(p.off.begin(), p.off.begin() + p.Tk, A{0});
   }
   if (options.bias) {
-    const T* bias = options.bias.data<T>();
-    p.bias.resize(p.H * p.Tq * p.keys_padded);
-    parallel_for(p.H * p.Tq, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tk, 1)),
+    p.bias.resize(p.H * p.panels.head());
+    parallel_for(p.H, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tq * p.Tk, 1)),
                  [&](int64_t begin, int64_t end) {
-                   for (int64_t r = begin; r < end; ++r) {
-                     A* to = p.bias.data() + r * p.keys_padded;
-                     for (int64_t j = 0; j < p.Tk; ++j) to[j] = static_cast<A>(bias[r * p.Tk + j]);
+                   for (int64_t h = begin; h < end; ++h) {
+                     tile::pack_transposed<T, A, 1>(options.bias.data<T>() + h * p.Tq * p.Tk, p.Tk, p.Tq, p.Tk, p.Tk,
+                                                    p.bias.data() + h * p.panels.head());
                    }
                  });
   }
   return p;
 }
 
-// Runs body(t) for t in [0, n), whichever thread is free taking the next: masked rows are cheap, whole ones are not.
+// Runs body(t) for t in [0, n), whichever thread is free taking the next few: masked rows are cheap, whole ones are
+// not.
 template <class Body>
 void each_task(int64_t n, Body&& body) {
-#pragma omp parallel for schedule(dynamic) if (n > 1 && !omp_in_parallel())
+  const int64_t run = std::max<int64_t>(1, n / (8 * omp_get_max_threads()));
+#pragma omp parallel for schedule(dynamic, run) if (n > 1 && !omp_in_parallel())
   for (int64_t t = 0; t < n; ++t) body(t);
 }
 
@@ -109,26 +77,6 @@ tile::Scratch& scratch() {
   thread_local tile::Scratch buffers;
   return buffers;
 }
-
-// One row of a block of scores: where it comes from, what is added to it.
-template <class A>
-struct ScoreRow {
-  A* s;
-  const A *bias, *off;  // bias may be null
-  A scale;
-  int64_t limit;  // columns from here on lie beyond the diagonal
-
-  // scale s + bias + off of the columns from j on.
-  tile::Vector<A> operator()(int64_t j) const {
-    using V = tile::Vector<A>;
-    V x = tile::load<V>(s + j) * scale + tile::load<V>(off + j);
-    if (bias) x += tile::load<V>(bias + j);
-    if (j + tile::lanes < A >> limit) [[unlikely]] {
-      for (int64_t l = std::max<int64_t>(limit - j, 0); l < tile::lanes<A>; ++l) x[l] = -infinity<A>;
-    }
-    return x;
-  }
-};
 
 // n elements of x times factor, rounded to T.
 template <class T>
@@ -156,78 +104,60 @@ template <class T>
 void forward_task(const Problem<T>& p, int64_t b, int64_t h, int64_t q_begin, int64_t q_end, T* y,
                   accumulator_t<T>* lse) {
   using A = accumulator_t<T>;
+  using V = tile::Vector<A>;
   using Unit = typename tile::Operand<T>::Unit;
+  using Block = tile::LeftBlock<T>;
   constexpr int depth = tile::Operand<T>::depth, lanes = tile::lanes<A>;
   const int64_t D = p.D, width = round_up(D, lanes), keys = p.last_key(b, q_end),
-                keys_tiled = round_up(keys, tile::panel<Unit>);
-  const int64_t block = std::min(key_block, keys_tiled);
+                block_keys = std::min(key_block, round_up(keys, tile::tile_rows));
 
   using tile::Scratch;
   Scratch& memory = scratch();
-  const int64_t k_units = tile::transposed_units<Unit>(keys, width, depth), v_units = keys_tiled * width / depth;
-  const int64_t q_units = query_block * width / depth, p_units = query_block * block / depth;
+  const int64_t k_units = tile::LeftRows<T>::units(keys, D, width),
+                v_units = round_up(keys, tile::tile_rows) * width / depth;
+  const int64_t q_units = tile::transposed_units<Unit>(query_block, width, depth),
+                p_units = Block::units(block_keys, query_block);
   memory.reset(Scratch::bytes_for<Unit>(k_units) + Scratch::bytes_for<Unit>(v_units) +
                Scratch::bytes_for<Unit>(q_units) + Scratch::bytes_for<Unit>(p_units) +
-               Scratch::bytes_for<A>(query_block * block) + Scratch::bytes_for<A>(query_block * width));
-  Unit *k_packed = memory.take<Unit>(k_units), *v_packed = memory.take<Unit>(v_units);
-  Unit *q_packed = memory.take<Unit>(q_units), *p_packed = memory.take<Unit>(p_units);
-  A *s = memory.take<A>(query_block * block), *sum = memory.take<A>(query_block * width);
+               Scratch::bytes_for<A>(block_keys * query_block) + Scratch::bytes_for<A>(query_block * width));
+  Unit *k_packed = memory.take<Unit>(k_units), *v_packed = memory.take<Unit>(v_units),
+       *q_packed = memory.take<Unit>(q_units);
+  Unit* weights = memory.take<Unit>(p_units);
+  const Block block{memory.take<A>(block_keys * query_block), query_block, nullptr, weights};
+  A* sum = memory.take<A>(query_block * width);
 
-  tile::pack_transposed(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_packed);
+  const tile::LeftRows<T> k_rows(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_packed);
   tile::pack_right(p.v + p.key_at(b, h), p.stride(), keys, D, width, v_packed);
 
   for (int64_t i0 = q_begin; i0 < q_end; i0 += query_block) {
     const int64_t rows = std::min(query_block, q_end - i0), last = p.last_key(b, i0 + rows);
-    A top[query_block], total[query_block];
-    std::fill(top, top + rows, -infinity<A>);
-    std::fill(total, total + rows, A{0});
+    Running<A> running;
+    std::fill(running.top, running.top + query_block, -infinity<A>);
+    std::fill(running.total, running.total + query_block, A{0});
     if (last == 0) std::fill(sum, sum + rows * width, A{0});
-    tile::pack_rows(p.q + p.query_at(b, i0, h), p.stride(), rows, D, width, q_packed);
+    tile::pack_transposed(p.q + p.query_at(b, i0, h), p.stride(), rows, D, width, q_packed);
     for (int64_t j0 = 0; j0 < last; j0 += key_block) {
-      const int64_t cols = std::min(key_block, last - j0), cols_tiled = round_up(cols, lanes);
-      tile::multiply<Unit>(rows, cols, (D + depth - 1) / depth, {q_packed, width / depth, 1},
-                           {k_packed + j0 * width / depth, tile::panel<Unit>, tile::panel<Unit> * width / depth}, s,
-                           block, false);
-      for (int64_t r = 0; r < rows; ++r) {
-        using V = tile::Vector<A>;
-        A* row = s + r * block;
-        const A* bias = p.bias_row(h, i0 + r);
-        const ScoreRow<A> scores{row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale,
-                                 p.causal ? i0 + r + 1 - j0 : cols_tiled};
-        V most{};
-        most += top[r];
-        for (int64_t j = 0; j < cols_tiled; j += lanes) {
-          const V x = scores(j);
-          tile::store(row + j, x);
-          most = x > most ? x : most;
-        }
-        const A highest = tile::fold<A>(most, [](V x, V y) { return x > y ? x : y; });
-        const A shift = highest == -infinity<A> ? A{0} : highest;
-        V sums{};
-        for (int64_t j = 0; j < cols_tiled; j += lanes) {
-          const V e = tile::exp_below(tile::load<V>(row + j) - shift);
-          tile::store(row + j, e);
-          sums += e;
-        }
-        const A added = tile::fold<A>(sums, [](V x, V y) { return x + y; });
-        if (j0 > 0) {
-          const A factor = fast_exp(top[r] - shift);
-          total[r] *= factor;
-          A* to = sum + r * width;
-          for (int64_t d = 0; d < width; d += lanes) tile::store(to + d, tile::load<V>(to + d) * factor);
-        }
-        total[r] += added;
-        top[r] = highest;
+      const int64_t cols = std::min(key_block, last - j0);
+      k_rows.multiply(j0, cols, rows, {q_packed, tile::panel<Unit>, tile::panel<Unit> * width / depth}, block.sums,
+                      query_block);
+      exponentials_of_block(p, b, h, i0, j0, rows, cols, block, running);
+      for (int64_t r = 0; j0 > 0 && r < rows; ++r) {
+        A* to = sum + r * width;
+        for (int64_t d = 0; d < width; d += lanes) tile::store(to + d, tile::load<V>(to + d) * running.factor[r]);
       }
-      const auto weights = tile::left_of<Unit>(s, block, rows, cols_tiled, p_packed);
-      tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, weights,
+      tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, block.transposed(),
                            {v_packed + j0 * width / depth, width, tile::panel<Unit>}, sum, width, j0 > 0);
     }
+    A* to = lse + (b * p.H + h) * p.Tq + i0;
     for (int64_t r = 0; r < rows; ++r) {
-      const A factor = total[r] == 0 ? A{0} : 1 / total[r];
-      store_row(sum + r * width, D, factor, y + p.query_at(b, i0 + r, h));
+      const A total = running.total[r];
+      store_row(sum + r * width, D, total == 0 ? A{0} : 1 / total, y + p.query_at(b, i0 + r, h));
+    }
+#pragma omp simd
+    for (int64_t r = 0; r < rows; ++r) {
       // Plus infinity makes every weight of the row 0 when it is computed again.
-      lse[(b * p.H + h) * p.Tq + i0 + r] = total[r] == 0 ? infinity<A> : top[r] + std::log(total[r]);
+      const A log_sum = running.top[r] + fast_log(running.total[r]);
+      to[r] = running.total[r] == 0 ? infinity<A> : log_sum;
     }
   }
 }
@@ -250,7 +180,7 @@ void attention_forward(const Problem<T>& p, T* y, accumulator_t<T>* lse) {
 template <class T>
 struct Gradients {
   T *dq = nullptr, *dk = nullptr, *dv = nullptr;  // null where not needed
-  accumulator_t<T>* dbias = nullptr;              // [H, Tq, keys_padded]: this group's sum, added to
+  accumulator_t<T>* dbias = nullptr;              // QueryPanels: this group's sum, added to
 };
 
 template <class T>
@@ -258,31 +188,34 @@ void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const 
                    const Gradients<T>& out) {
   using A = accumulator_t<T>;
   using Unit = typename tile::Operand<T>::Unit;
+  using Block = tile::LeftBlock<T>;
   constexpr int depth = tile::Operand<T>::depth, lanes = tile::lanes<A>;
-  const int64_t D = p.D, width = round_up(D, lanes), keys = p.key_ends[b],
-                keys_tiled = round_up(keys, tile::panel<Unit>);
-  const int64_t block = std::min(key_block, keys_tiled), score_units = query_block * block / depth;
+  const int64_t D = p.D, width = round_up(D, lanes), keys = p.key_ends[b], keys_tiled = round_up(keys, tile::tile_rows);
+  const int64_t block_keys = std::min(key_block, keys_tiled);
 
   using tile::Scratch;
   Scratch& memory = scratch();
-  const int64_t key_units = keys_tiled * width / depth, query_units = query_block * width / depth;
-  memory.reset(3 * Scratch::bytes_for<Unit>(key_units) + 4 * Scratch::bytes_for<Unit>(query_units) +
-               Scratch::bytes_for<Unit>(score_units) + 2 * Scratch::bytes_for<A>(query_block * block) +
-               Scratch::bytes_for<A>(query_block * width) + 2 * Scratch::bytes_for<A>(keys_tiled * width));
-  Unit *k_transposed = memory.take<Unit>(key_units), *v_transposed = memory.take<Unit>(key_units),
+  const int64_t row_units = tile::LeftRows<T>::units(keys, D, width), key_units = keys_tiled * width / depth;
+  const int64_t query_units = tile::transposed_units<Unit>(query_block, width, depth),
+                block_units = Block::units(block_keys, query_block);
+  memory.reset(2 * Scratch::bytes_for<Unit>(row_units) + Scratch::bytes_for<Unit>(key_units) +
+               4 * Scratch::bytes_for<Unit>(query_units) + 3 * Scratch::bytes_for<Unit>(block_units) +
+               2 * Scratch::bytes_for<A>(block_keys * query_block) + Scratch::bytes_for<A>(query_block * width) +
+               2 * Scratch::bytes_for<A>(keys_tiled * width));
+  Unit *k_packed = memory.take<Unit>(row_units), *v_packed = memory.take<Unit>(row_units),
        *k_right = memory.take<Unit>(key_units);
-  Unit *q_left = memory.take<Unit>(query_units), *dy_left = memory.take<Unit>(query_units);
-  // Without pairs the left and the right operand with rows of one width are the same.
-  Unit *q_right = depth > 1 ? memory.take<Unit>(query_units) : q_left,
-       *dy_right = depth > 1 ? memory.take<Unit>(query_units) : dy_left;
-  Unit* packed = memory.take<Unit>(score_units);
-  A *s = memory.take<A>(query_block * block), *ds = memory.take<A>(query_block * block),
-    *dq = memory.take<A>(query_block * width);
-  A *dk = memory.take<A>(keys_tiled * width), *dv = memory.take<A>(keys_tiled * width);
+  Unit *q_transposed = memory.take<Unit>(query_units), *dy_transposed = memory.take<Unit>(query_units);
+  Unit *q_right = memory.take<Unit>(query_units), *dy_right = memory.take<Unit>(query_units);
+  Unit *weights_along = memory.take<Unit>(block_units), *slopes_along = memory.take<Unit>(block_units),
+       *slopes_across = memory.take<Unit>(block_units);
+  const Block weights{memory.take<A>(block_keys * query_block), query_block, weights_along, nullptr};
+  const Block slopes{memory.take<A>(block_keys * query_block), query_block, slopes_along, slopes_across};
+  A *dq = memory.take<A>(query_block * width), *dk = memory.take<A>(keys_tiled * width),
+    *dv = memory.take<A>(keys_tiled * width);
 
-  tile::pack_transposed(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_transposed);
-  tile::pack_transposed(p.v + p.key_at(b, h), p.stride(), keys, D, width, v_transposed);
-  tile::pack_right(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_right);
+  const tile::LeftRows<T> k_rows(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_packed),
+      v_rows(p.v + p.key_at(b, h), p.stride(), keys, D, width, v_packed);
+  if (out.dq) tile::pack_right(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_right);
   // A block of keys that early queries do not see is first added to by a later one.
   if (p.causal || p.Tq == 0) {
     std::fill(dk, dk + keys_tiled * width, A{0});
@@ -291,54 +224,35 @@ void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const 
 
   for (int64_t i0 = 0; i0 < p.Tq; i0 += query_block) {
     const int64_t rows = std::min(query_block, p.Tq - i0), last = p.last_key(b, i0 + rows), at = p.query_at(b, i0, h);
-    const int64_t row_units = (rows + depth - 1) / depth;
-    tile::pack_rows(p.q + at, p.stride(), rows, D, width, q_left);
-    tile::pack_rows(dy + at, p.stride(), rows, D, width, dy_left);
-    if (depth > 1) {
-      tile::pack_right(p.q + at, p.stride(), rows, D, width, q_right);
-      tile::pack_right(dy + at, p.stride(), rows, D, width, dy_right);
-    }
-    A delta[query_block];
-    for (int64_t r = 0; r < rows; ++r) {
-      delta[r] = dot(y + at + r * p.stride(), dy + at + r * p.stride(), D);
+    tile::pack_transposed(p.q + at, p.stride(), rows, D, width, q_transposed);
+    tile::pack_transposed(dy + at, p.stride(), rows, D, width, dy_transposed);
+    if (out.dk) tile::pack_right(p.q + at, p.stride(), rows, D, width, q_right);
+    if (out.dv) tile::pack_right(dy + at, p.stride(), rows, D, width, dy_right);
+    Saved<A> saved;
+    for (int64_t r = 0; r < query_block; ++r) {
+      // The lanes beyond the last query get weights of 0.
+      saved.lse[r] = r < rows ? lse[(b * p.H + h) * p.Tq + i0 + r] : infinity<A>;
+      saved.delta[r] = r < rows ? dot(y + at + r * p.stride(), dy + at + r * p.stride(), D) : A{0};
     }
     if (last == 0) std::fill(dq, dq + rows * width, A{0});
     for (int64_t j0 = 0; j0 < last; j0 += key_block) {
-      const int64_t cols = std::min(key_block, last - j0), cols_tiled = round_up(cols, lanes),
-                    from = j0 * width / depth;
-      const int64_t panel_step = tile::panel<Unit> * width / depth, depth_units = (D + depth - 1) / depth;
-      tile::multiply<Unit>(rows, cols, depth_units, {q_left, width / depth, 1},
-                           {k_transposed + from, tile::panel<Unit>, panel_step}, s, block, false);
-      tile::multiply<Unit>(rows, cols, depth_units, {dy_left, width / depth, 1},
-                           {v_transposed + from, tile::panel<Unit>, panel_step}, ds, block, false);
-      for (int64_t r = 0; r < rows; ++r) {
-        using V = tile::Vector<A>;
-        A *s_row = s + r * block, *ds_row = ds + r * block;
-        const A *bias = p.bias_row(h, i0 + r), shift = lse[(b * p.H + h) * p.Tq + i0 + r], less = delta[r];
-        const ScoreRow<A> scores{s_row, bias ? bias + j0 : nullptr, p.off_row(b) + j0, p.scale,
-                                 p.causal ? i0 + r + 1 - j0 : cols_tiled};
-        A* total = out.dbias ? out.dbias + (h * p.Tq + i0 + r) * p.keys_padded + j0 : nullptr;
-        for (int64_t j = 0; j < cols_tiled; j += lanes) {
-          const V e = tile::exp_below(scores(j) - shift), d = e * (tile::load<V>(ds_row + j) - less);
-          tile::store(s_row + j, e);
-          tile::store(ds_row + j, d);
-          if (total) tile::store(total + j, tile::load<V>(total + j) + d);
-        }
-      }
+      const int64_t cols = std::min(key_block, last - j0), panel_step = tile::panel<Unit> * width / depth;
+      const int64_t row_depth = (rows + depth - 1) / depth;
+      k_rows.multiply(j0, cols, rows, {q_transposed, tile::panel<Unit>, panel_step}, weights.sums, query_block);
+      v_rows.multiply(j0, cols, rows, {dy_transposed, tile::panel<Unit>, panel_step}, slopes.sums, query_block);
+      slopes_of_block(p, b, h, i0, j0, rows, cols, weights, slopes, saved, out.dbias);
+      const bool add = p.causal || i0 > 0;
       if (out.dv) {
-        const auto weights = tile::left_transposed_of<Unit>(s, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(cols, width, row_units, weights, {dy_right, width, tile::panel<Unit>}, dv + j0 * width,
-                             width, p.causal || i0 > 0);
+        tile::multiply<Unit>(cols, width, row_depth, weights.straight(), {dy_right, width, tile::panel<Unit>},
+                             dv + j0 * width, width, add);
       }
       if (out.dk) {
-        const auto weights = tile::left_transposed_of<Unit>(ds, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(cols, width, row_units, weights, {q_right, width, tile::panel<Unit>}, dk + j0 * width,
-                             width, p.causal || i0 > 0);
+        tile::multiply<Unit>(cols, width, row_depth, slopes.straight(), {q_right, width, tile::panel<Unit>},
+                             dk + j0 * width, width, add);
       }
       if (out.dq) {
-        const auto weights = tile::left_of<Unit>(ds, block, rows, cols_tiled, packed);
-        tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, weights,
-                             {k_right + from, width, tile::panel<Unit>}, dq, width, j0 > 0);
+        tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, slopes.transposed(),
+                             {k_right + j0 * width / depth, width, tile::panel<Unit>}, dq, width, j0 > 0);
       }
     }
     for (int64_t r = 0; out.dq && r < rows; ++r) store_row(dq + r * width, D, p.scale, out.dq + at + r * p.stride());
@@ -357,6 +271,34 @@ void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const 
   }
 }
 
+// dbias [Tq, Tk] of head h = the sum of the groups' panels, in the order of the groups.
+template <class T>
+void sum_bias_gradients(const Problem<T>& p, int64_t h, int64_t groups, const accumulator_t<T>* sums, T* dbias) {
+  using A = accumulator_t<T>;
+  using V = tile::Vector<A>;
+  constexpr int lanes = tile::lanes<A>;
+  for (int64_t i = 0; i < p.Tq; i += lanes) {
+    for (int64_t j = 0; j < p.Tk; j += lanes) {
+      V block[lanes];
+      for (int64_t l = 0; l < lanes; ++l) {
+        block[l] = V{};
+        for (int64_t group = 0; j + l < p.Tk && group < groups; ++group) {
+          block[l] += tile::load<V>(sums + group * p.H * p.panels.head() + p.panels.at(h, i, j + l));
+        }
+      }
+      tile::transpose<A>(block);
+      for (int64_t l = 0; l < std::min<int64_t>(lanes, p.Tq - i); ++l) {
+        T* to = dbias + (h * p.Tq + i + l) * p.Tk + j;
+        if (j + lanes <= p.Tk) {
+          tile::store_rounded(to, block[l]);
+        } else {
+          for (int64_t k = 0; j + k < p.Tk; ++k) to[k] = T(block[l][k]);
+        }
+      }
+    }
+  }
+}
+
 // dbias is summed over the batch in a fixed order: within a group of batch elements by one task, then over the groups.
 template <class T>
 void attention_backward(const Problem<T>& p, const T* y, const T* dy, const accumulator_t<T>* lse, Gradients<T> out,
@@ -365,7 +307,7 @@ void attention_backward(const Problem<T>& p, const T* y, const T* dy, const accu
   if (p.H == 0) return;
   const int64_t groups =
       dbias ? std::clamp<int64_t>((2 * omp_get_max_threads() + p.H - 1) / p.H, 1, std::max<int64_t>(p.B, 1)) : p.B;
-  const int64_t partial = p.H * p.Tq * p.keys_padded;
+  const int64_t partial = p.H * p.panels.head();
   std::vector<A> sums(dbias ? groups * partial : 0);
   each_task(groups * p.H, [&](int64_t t) {
     const int64_t h = t % p.H, group = t / p.H;
@@ -374,20 +316,7 @@ void attention_backward(const Problem<T>& p, const T* y, const T* dy, const accu
     for (int64_t b = p.B * group / groups; b < p.B * (group + 1) / groups; ++b)
       backward_task(p, b, h, y, dy, lse, mine);
   });
-  if (!dbias) return;
-  parallel_for(p.H * p.Tq, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tk, 1)),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t r = begin; r < end; ++r) {
-                   A* total = sums.data() + r * p.keys_padded;
-                   for (int64_t group = 1; group < groups; ++group) {
-                     const A* more = sums.data() + group * partial + r * p.keys_padded;
-#pragma omp simd
-                     for (int64_t j = 0; j < p.Tk; ++j) total[j] += more[j];
-                   }
-#pragma omp simd
-                   for (int64_t j = 0; j < p.Tk; ++j) dbias[r * p.Tk + j] = T(total[j]);
-                 }
-               });
+  if (dbias) each_task(p.H, [&](int64_t h) { sum_bias_gradients(p, h, groups, sums.data(), dbias); });
 }
 
 void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {

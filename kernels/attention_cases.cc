@@ -1,7 +1,6 @@
-#include "kernels/attention.h"
-
 #include <dnnl.hpp>
 
+#include "kernels/attention.h"
 #include "tests/op_check/op_case.h"
 
 namespace weft::op_check {
@@ -30,30 +29,40 @@ Tensor prefix_mask(const Size& s, const std::vector<int64_t>& lengths) {
   return mask;
 }
 
-// The plain products of the same work, batched over B * H with contiguous matrices: q k^T and p v, and with `backward`
-// the four that their gradients need.
-std::function<void()> plain_products(const Size& s, DType dtype, bool backward) {
+// The plain primitives of the same work, batched over B * H with contiguous matrices: q k^T, softmax and p v, and with
+// `backward` the gradients of the three.
+std::function<void()> plain_primitives(const Size& s, DType dtype, bool backward) {
   using namespace dnnl;
   using Dims = memory::dims;
   const auto type = dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
   const auto cpu = std::make_shared<engine>(engine::kind::cpu, 0);
   const auto queue = std::make_shared<stream>(*cpu);
   const int64_t n = s.B * s.H;
-  std::vector<std::pair<dnnl::matmul, std::unordered_map<int, memory>>> calls;
-  const auto product = [&](int64_t rows, int64_t cols, int64_t depth) {
-    const auto matrix = [&](int64_t r, int64_t c) {
-      return memory::desc(Dims{n, r, c}, type, memory::format_tag::abc);
-    };
-    const auto a = matrix(rows, depth), b = matrix(depth, cols), c = matrix(rows, cols);
-    std::unordered_map<int, memory> arguments{
-        {DNNL_ARG_SRC, memory(a, *cpu)}, {DNNL_ARG_WEIGHTS, memory(b, *cpu)}, {DNNL_ARG_DST, memory(c, *cpu)}};
-    for (auto& [name, m] : arguments) std::memset(m.get_data_handle(), 0, m.get_desc().get_size());
-    calls.emplace_back(dnnl::matmul(dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), *cpu)), arguments);
+  const auto matrix = [&](int64_t r, int64_t c) { return memory::desc(Dims{n, r, c}, type, memory::format_tag::abc); };
+  const auto zeros = [&](const memory::desc& d) {
+    const memory m(d, *cpu);
+    std::memset(m.get_data_handle(), 0, d.get_size());
+    return m;
   };
+  std::vector<std::pair<primitive, std::unordered_map<int, memory>>> calls;
+  const auto product = [&](int64_t rows, int64_t cols, int64_t depth) {
+    const auto a = matrix(rows, depth), b = matrix(depth, cols), c = matrix(rows, cols);
+    calls.emplace_back(dnnl::matmul(dnnl::matmul::primitive_desc(dnnl::matmul::desc(a, b, c), *cpu)),
+                       std::unordered_map<int, memory>{
+                           {DNNL_ARG_SRC, zeros(a)}, {DNNL_ARG_WEIGHTS, zeros(b)}, {DNNL_ARG_DST, zeros(c)}});
+  };
+  const auto scores = matrix(s.Tq, s.Tk);
+  const softmax_forward::primitive_desc weights({prop_kind::forward_training, scores, 2}, *cpu);
   product(s.Tq, s.Tk, s.D);
+  calls.emplace_back(softmax_forward(weights),
+                     std::unordered_map<int, memory>{{DNNL_ARG_SRC, zeros(scores)}, {DNNL_ARG_DST, zeros(scores)}});
   product(s.Tq, s.D, s.Tk);
   if (backward) {
     product(s.Tq, s.Tk, s.D);
+    calls.emplace_back(
+        softmax_backward(softmax_backward::primitive_desc({scores, scores, 2}, *cpu, weights)),
+        std::unordered_map<int, memory>{
+            {DNNL_ARG_DST, zeros(scores)}, {DNNL_ARG_DIFF_DST, zeros(scores)}, {DNNL_ARG_DIFF_SRC, zeros(scores)}});
     product(s.Tq, s.D, s.Tk);
     product(s.Tk, s.D, s.Tq);
     product(s.Tk, s.D, s.Tq);
@@ -107,7 +116,7 @@ Op attention_cases() {
     for (bool backward : {false, true}) {
       room.benches.push_back({name + (backward ? " with backward" : ""), inputs(s, bias), run, 0,
                               (backward ? 12.0 : 4.0) * pairs * s.H * s.D, backward,
-                              [s, backward](DType dtype) { return plain_products(s, dtype, backward); }});
+                              [s, backward](DType dtype) { return plain_primitives(s, dtype, backward); }});
     }
   };
   time("mT5 64x32", {64, 32, 32, 6, 64}, true);

@@ -82,7 +82,7 @@ TEST_CASE("attention is softmax(scale q k^T + bias) v over the keys that mask an
 }
 
 TEST_CASE("the exponential of the weights stays within its stated error") {
-  const auto exp_of = [](float x) { return tile::exp_below(tile::Vector<float>{} + x)[0]; };
+  const auto exp_of = [](float x) { return tile::exp_below<float>(tile::Vector<float>{} + x)[0]; };
   double worst = 0;
   for (float x = -87; x < 88; x += 0.00137f) {
     const double truth = std::exp(static_cast<double>(x)), unit = std::ldexp(1.0, std::ilogb(truth) - 23);

@@ -10,7 +10,7 @@
 namespace weft {
 
 /// exp(x) for x at most 88, as exact as results need that are rounded to T.
-template <class T, class A = accumulator_t<T>> RowLanes<A> exp_lanes(const RowLanes<A>& x) {
+template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline RowLanes<A> exp_lanes(const RowLanes<A>& x) {
   if constexpr (std::is_same_v<A, float>) {
 #ifdef __AVX512F__
     constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;

@@ -9,9 +9,7 @@
 #include "kernels/device/stream.h"
 #include "tensor/dispatch.h"
 
-// Without AVX-512 gcc notes that such vectors are passed in memory; they never leave an object file. gcc 12's own intrinsics read an
-// undefined vector on purpose.
-#pragma GCC diagnostic ignored "-Wpsabi"
+// gcc 12's own intrinsics read an undefined vector on purpose.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 
 namespace weft {
@@ -52,7 +50,7 @@ template <class Body> [[gnu::always_inline]] inline void each_lanes(int64_t n, B
 }
 
 /// 16 elements in accumulator precision.
-template <class T, class A = accumulator_t<T>> RowLanes<A> load_lanes(const T* from, WholeLanes, A = 0) {
+template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline RowLanes<A> load_lanes(const T* from, WholeLanes, A = 0) {
 #ifdef __AVX512BW__
   if constexpr (std::is_same_v<T, bf16>) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))), 16));
@@ -65,7 +63,8 @@ template <class T, class A = accumulator_t<T>> RowLanes<A> load_lanes(const T* f
 }
 
 /// The first `count` of 16 elements, and `pad` for the others, which are not touched.
-template <class T, class A = accumulator_t<T>> RowLanes<A> load_lanes(const T* from, int64_t count, A pad = 0) {
+template <class T, class A = accumulator_t<T>>
+[[gnu::always_inline]] inline RowLanes<A> load_lanes(const T* from, int64_t count, A pad = 0) {
 #ifdef __AVX512BW__
   const auto mask = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (std::is_same_v<T, float>) return _mm512_mask_loadu_ps(_mm512_set1_ps(pad), mask, from);
@@ -80,8 +79,8 @@ template <class T, class A = accumulator_t<T>> RowLanes<A> load_lanes(const T* f
 }
 
 /// v with 0 for the lanes from `count` on.
-template <class A> RowLanes<A> first_lanes(const RowLanes<A>& v, WholeLanes) { return v; }
-template <class A> RowLanes<A> first_lanes(RowLanes<A> v, int64_t count) {
+template <class A> [[gnu::always_inline]] inline RowLanes<A> first_lanes(const RowLanes<A>& v, WholeLanes) { return v; }
+template <class A> [[gnu::always_inline]] inline RowLanes<A> first_lanes(RowLanes<A> v, int64_t count) {
 #ifdef __AVX512F__
   if constexpr (std::is_same_v<A, float>) return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), v);
 #endif

@@ -5,6 +5,9 @@
 // of C.
 #pragma once
 
+// gcc 12's own intrinsics read an undefined vector on purpose.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+
 #ifdef __AVX512BF16__
 #include <immintrin.h>
 #endif
@@ -18,6 +21,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "kernels/device/vector_math.h"
 #include "tensor/dtype.h"
 
 namespace weft::tile {
@@ -127,22 +131,18 @@ E fold(Vector<E> v, F f) {
   return v[0];
 }
 
-/// exp(x) for x at most 88, within 2 units in the last place; 0 below -87, NaN stays NaN.
-inline Vector<float> exp_below(Vector<float> x) {
-  // As fast_exp() of vector_math.h, without its care for overflow and subnormal results.
+/// exp(x) for x at most 88, within 2 units in the last place, or 3e-6 where the result is rounded to T = bf16; 0 below
+/// -87, NaN stays NaN.
+template <class T>
+Vector<float> exp_below(Vector<float> x) {
   const Vector<float> shifted = x * 1.44269504f + 0x1.8p23f, n = shifted - 0x1.8p23f;
-  const Vector<float> r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  Vector<float> p = r * (1.0f / 5040) + 1.0f / 720;
-  p = p * r + 1.0f / 120;
-  p = p * r + 1.0f / 24;
-  p = p * r + 1.0f / 6;
-  p = p * r + 0.5f;
-  p = p * r + 1.0f;
-  p = p * r + 1.0f;
   const Vector<uint32_t> power = (load<Vector<uint32_t>>(&shifted) + 127) << 23;
+  const Vector<float> p =
+      std::is_same_v<T, bf16> ? exp2_short_series(x * 1.44269504f - n) : exp_series(exp_remainder(x, n));
   return x < -87.0f ? Vector<float>{} : p * load<Vector<float>>(&power);
 }
-inline Vector<double> exp_below(Vector<double> x) {
+template <class T>
+Vector<double> exp_below(Vector<double> x) {
   Vector<double> y;
   for (int l = 0; l < lanes<double>; ++l) y[l] = std::exp(x[l]);
   return y;
@@ -322,9 +322,9 @@ int64_t transposed_units(int64_t rows, int64_t width, int depth) {
 
 /// rows x cols of x as the right operand with depth along the columns, that is transposed: panels of `panel` rows of x,
 /// dst [panels, width / depth, panel] units. Rows that fill up the last vector count as zeros.
-template <class T, class Unit>
+template <class T, class Unit, int depth = Operand<T>::depth>
 void pack_transposed(const T* x, int64_t x_stride, int64_t rows, int64_t cols, int64_t width, Unit* dst) {
-  constexpr int n = lanes<Unit>, depth = Operand<T>::depth;
+  constexpr int n = lanes<Unit>;
   using E = sum_t<Unit>;  // pairs of bf16 move as floats
   const int64_t units = width / depth;
   E* out = reinterpret_cast<E*>(dst);
@@ -371,49 +371,99 @@ void pack_transposed(const T* x, int64_t x_stride, int64_t rows, int64_t cols, i
   }
 }
 
-/// Sums as the left operand, depth along the columns: rows x cols (a multiple of a vector) in place for f32 and f64,
-/// rounded to pairs in dst for bf16.
-template <class Unit, class Sum>
-Left<Unit> left_of(const Sum* x, int64_t stride, [[maybe_unused]] int64_t rows, [[maybe_unused]] int64_t cols,
-                   [[maybe_unused]] Unit* dst) {
-  if constexpr (std::is_same_v<Unit, bf16_pair>) {
-#ifdef __AVX512BF16__
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < cols; c += 16) {
-        const __m256bh half = _mm512_cvtneps_pbh(_mm512_loadu_ps(x + r * stride + c));
-        std::memcpy(static_cast<void*>(dst + (r * stride + c) / 2), &half, sizeof half);
-      }
-    }
-#endif
-    return {dst, stride / 2, 1};
-  } else {
-    return {x, stride, 1};
-  }
-}
+/// Rows of x [rows, cols] as the left operand, depth along the columns: whole tiles are read where they are if their
+/// elements make units as they lie there, the others are packed.
+template <class T>
+class LeftRows {
+ public:
+  using Unit = typename Operand<T>::Unit;
+  using Sum = typename Operand<T>::Sum;
 
-/// Sums transposed as the left operand, depth along the rows: A(m, k) is x[k][m]. In place for f32 and f64; for bf16
-/// pairs of rows are interleaved in dst, a missing last row counts as zeros.
-template <class Unit, class Sum>
-Left<Unit> left_transposed_of(const Sum* x, int64_t stride, [[maybe_unused]] int64_t rows,
-                              [[maybe_unused]] int64_t cols, [[maybe_unused]] Unit* dst) {
-  if constexpr (std::is_same_v<Unit, bf16_pair>) {
+  /// Units of scratch.
+  static int64_t units(int64_t rows, int64_t cols, int64_t width) {
+    return round_up(rows - in_place(rows, cols), tile_rows) * width / depth;
+  }
+
+  LeftRows(const T* x, int64_t stride, int64_t rows, int64_t cols, int64_t width, Unit* scratch)
+      : x_(reinterpret_cast<const Unit*>(x)),
+        packed_(scratch),
+        row_(stride / depth),
+        width_(width / depth),
+        whole_(in_place(rows, cols)),
+        depth_((cols + depth - 1) / depth) {
+    pack_rows(x + whole_ * stride, stride, rows - whole_, cols, width, scratch);
+  }
+
+  /// C [m, n] = rows [first, first + m) times b; `first` is a multiple of tile_rows, m and n are rounded up to whole
+  /// tiles.
+  void multiply(int64_t first, int64_t m, int64_t n, Right<Unit> b, Sum* c, int64_t c_row) const {
+    const int64_t tiled = round_up(m, tile_rows), there = std::clamp<int64_t>(whole_ - first, 0, tiled);
+    tile::multiply<Unit>(there, n, depth_, {x_ + first * row_, row_, 1}, b, c, c_row, false);
+    tile::multiply<Unit>(tiled - there, n, depth_, {packed_ + (first + there - whole_) * width_, width_, 1}, b,
+                         c + there * c_row, c_row, false);
+  }
+
+ private:
+  static constexpr int depth = Operand<T>::depth;
+  static int64_t in_place(int64_t rows, int64_t cols) {
+    return sizeof(T) * depth == sizeof(Unit) && cols % depth == 0 ? rows / tile_rows * tile_rows : 0;
+  }
+
+  const Unit *x_, *packed_;
+  int64_t row_, width_, whole_, depth_;
+};
+
+/// A block of sums with rows of `row` elements, filled two rows at a time, as left operands. f32 and f64 stay where
+/// they are; pairs of bf16 go to `along` and `across`, each of which may be null.
+template <class T>
+struct LeftBlock {
+  using Unit = typename Operand<T>::Unit;
+  using Sum = typename Operand<T>::Sum;
+  static constexpr bool pairs = std::is_same_v<Unit, bf16_pair>;
+
+  Sum* sums;
+  int64_t row;
+  Unit *along, *across;
+
+  /// Columns from c on of rows r and r + 1, r even.
+  void store_rows(int64_t r, int64_t c, const Vector<Sum>& first, const Vector<Sum>& second) const {
+    if constexpr (!pairs) {
+      store(sums + r * row + c, first);
+      store(sums + (r + 1) * row + c, second);
+    }
 #ifdef __AVX512BF16__
-    alignas(64) uint16_t order[32];
-    for (int l = 0; l < 32; ++l) order[l] = static_cast<uint16_t>(l / 2 + l % 2 * 16);
-    const __m512i interleave = _mm512_load_si512(order);
-    for (int64_t r = 0; r < rows; r += 2) {
-      for (int64_t c = 0; c < cols; c += 16) {
-        const __m512 even = _mm512_loadu_ps(x + r * stride + c);
-        const __m512 odd = r + 1 < rows ? _mm512_loadu_ps(x + (r + 1) * stride + c) : _mm512_setzero_ps();
-        const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even));
-        _mm512_storeu_si512(dst + r / 2 * stride + c, _mm512_permutexvar_epi16(interleave, both));
+    if constexpr (pairs) {
+      const __m512i both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
+      if (along) {
+        store(along + (r * row + c) / 2, _mm512_castsi512_si256(both));
+        store(along + ((r + 1) * row + c) / 2, _mm512_extracti64x4_epi64(both, 1));
+      }
+      if (across) {
+        alignas(64) static constexpr uint16_t order[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                           21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                           11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+        store(across + r / 2 * row + c, _mm512_permutexvar_epi16(_mm512_load_si512(order), both));
       }
     }
 #endif
-    return {dst, 1, stride};
-  } else {
-    return {x, 1, stride};
   }
-}
+
+  /// A(m, k) = block[m][k], and A(m, k) = block[k][m].
+  Left<Unit> straight() const {
+    if constexpr (pairs)
+      return {along, row / 2, 1};
+    else
+      return {sums, row, 1};
+  }
+  Left<Unit> transposed() const {
+    if constexpr (pairs)
+      return {across, 1, row};
+    else
+      return {sums, 1, row};
+  }
+
+  /// Units of scratch for `along` or for `across`.
+  static int64_t units(int64_t rows, int64_t row) { return pairs ? round_up(rows, 2) * row / 2 : 0; }
+};
 
 }  // namespace weft::tile

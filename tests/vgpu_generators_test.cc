@@ -4,39 +4,15 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "tests/vgpu_fixture.h"
+#include "tests/vgpu_nvcc.h"
 
 using namespace vgpu_test;
 
 namespace {
-
-std::string find_nvcc() {
-  for (const char* path : {"/usr/local/cuda/bin/nvcc", "/usr/bin/nvcc"})
-    if (std::filesystem::exists(path)) return path;
-  return "";
-}
-
-std::string compile(const std::string& nvcc, int arch) {
-  char folder[] = "/tmp/vgpu_generators_XXXXXX";
-  if (!mkdtemp(folder)) throw std::runtime_error("no temporary folder");
-  const std::string out = std::string(folder) + "/kernels.ptx", source = std::string(WEFT_TESTS) + "/../bench/vgpu_kernels.cu";
-  const std::string command = nvcc + " -std=c++20 -lineinfo -gencode arch=compute_" + std::to_string(arch) + ",code=compute_" + std::to_string(arch) +
-                              " -ptx " + source + " -o " + out;
-  const int status = std::system(command.c_str());
-  std::ifstream file(out);
-  std::stringstream text;
-  text << file.rdbuf();
-  std::filesystem::remove_all(folder);
-  if (status != 0) throw std::runtime_error("nvcc failed");
-  return text.str();
-}
 
 // A kernel by the part of its name that is not mangled.
 const char* named(vgpu::Module& module, const std::string& part, std::string& storage) {
@@ -48,7 +24,7 @@ const char* named(vgpu::Module& module, const std::string& part, std::string& st
   throw std::runtime_error("no kernel " + part);
 }
 
-std::vector<float> run_all(const std::string& ptx, bool tensor_cores) {
+std::vector<float> run_all(const std::string& ptx) {
   Gpu gpu;
   auto& module = gpu.machine.load(ptx);
   std::string name;
@@ -71,10 +47,8 @@ std::vector<float> run_all(const std::string& ptx, bool tensor_cores) {
   keep(sums, 768);
   gpu.launch(module, named(module, "sgemm_64", name), {1}, {256}, 0, dx, dx, y, 64, 64, 256);
   keep(y, 4096);
-  if (tensor_cores) {
-    gpu.launch(module, named(module, "hgemm_mma", name), {1}, {128}, 0, dh, dh, y, 64, 64, 256);
-    keep(y, 4096);
-  }
+  gpu.launch(module, named(module, "hgemm_mma", name), {1}, {128}, 0, dh, dh, y, 64, 64, 256);
+  keep(y, 4096);
   gpu.launch(module, named(module, "flash_causal", name), {2}, {64}, 0, dx, dx, dx, y, 128);
   keep(y, 8192);
   CHECK(gpu.warnings.empty());
@@ -84,15 +58,15 @@ std::vector<float> run_all(const std::string& ptx, bool tensor_cores) {
 }  // namespace
 
 TEST_CASE("PTX of every code generator gives the same results") {
-  const std::string nvcc = find_nvcc();
-  if (nvcc.empty()) {
+  if (find_nvcc().empty()) {
     MESSAGE("SKIPPED: nvcc was not found");
     return;
   }
-  const std::vector<float> want = run_all(compile(nvcc, 80), true);
+  const std::string source = std::string(WEFT_TESTS) + "/../bench/vgpu_kernels.cu";
+  const std::vector<float> want = run_all(compile(source, 80));
   for (const int arch : {100, 120}) {
     CAPTURE(arch);
-    const std::vector<float> got = run_all(compile(nvcc, arch), true);
+    const std::vector<float> got = run_all(compile(source, arch));
     REQUIRE(got.size() == want.size());
     double worst = 0;
     for (size_t i = 0; i < want.size(); i++) {

@@ -147,6 +147,8 @@ TEST_CASE("carry chains") {
       {"add.cc.u32 %d, %a, %b; addc.cc.u32 %d, %c, 0; addc.u32 %d, 0, 0;", "d", 0xffffffff, 1, 0xffffffff, 1},
       {"sub.cc.u32 %d, %a, %b; subc.u32 %d, %c, 0;", "d", 1, 2, 5, 4},
       {"sub.cc.u32 %d, %a, %b; subc.u32 %d, %c, 0;", "d", 2, 2, 5, 5},
+      {"sub.cc.u32 %d, %a, %b; addc.u32 %d, 0, 0;", "d", 1, 2, 0, 0},  // borrowed: no carry
+      {"sub.cc.u32 %d, %a, %b; addc.u32 %d, 0, 0;", "d", 2, 2, 0, 1},
       {"add.cc.u64 %D, %A, %B; addc.u64 %D, %C, 0;", "D", all64, 1, 5, 6},
       {"mad.lo.cc.u32 %d, %a, %b, %c; addc.u32 %d, 0, 0;", "d", 2, 3, 0xfffffffa, 1},
       {"mad.lo.cc.u32 %d, %a, %b, %c; madc.hi.u32 %d, %a, %b, 0;", "d", 0x10000, 0x10000, 1, 1},

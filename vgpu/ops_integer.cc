@@ -85,7 +85,8 @@ void packed_operands(Decoder& d, Handler run) {
   d.source(&Inst::b, d.operand(2), Type::b32);
 }
 
-// Carry chains: the condition code is a bit a lane in Warp::carry.
+// Carry chains: the condition code is a bit a lane in Warp::carry. A difference is a + ~b + 1, so its carry means "no borrow": the PTX ISA
+// does not say so, but CUDA's own 128-bit division (sub.cc, then addc) relies on it.
 enum CarryUse : u16 { carry_in = 1, carry_out = 2 };
 
 template <class T, bool Subtract>
@@ -95,8 +96,8 @@ void add_carry(Warp& w, const Inst& in, u32 m) {
   u32 out = 0;
   for (int l = 0; l < warp_size; l++) {
     if (!(m >> l & 1)) continue;
-    const unsigned __int128 in_bit = in.sub & carry_in ? w.carry >> l & 1 : 0;
-    const unsigned __int128 x = a[l], y = b[l], r = Subtract ? x - y - in_bit : x + y + in_bit;
+    const unsigned __int128 in_bit = in.sub & carry_in ? w.carry >> l & 1 : Subtract;
+    const unsigned __int128 r = static_cast<unsigned __int128>(a[l]) + (Subtract ? static_cast<T>(~b[l]) : b[l]) + in_bit;
     d[l] = static_cast<T>(r);
     out |= static_cast<u32>(r >> (8 * sizeof(T)) & 1) << l;
   }

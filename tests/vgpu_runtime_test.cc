@@ -222,13 +222,12 @@ TEST_CASE("the arena hands out addresses, joins what is given back, and closes")
   REQUIRE((a && b && c));
   CHECK(arena.contains(c));
   CHECK(!arena.contains(&arena));
-  {
-    DeviceAccess outer(arena), inner(arena);
-    std::memset(b, 7, 8192);
-    auto* late = static_cast<char*>(arena.allocate(512));
-    *late = 1;  // memory that is new while the arena is open is open too
-    arena.free(late, 512);
-  }
+  arena.open();
+  std::memset(b, 7, 8192);
+  auto* late = static_cast<char*>(arena.allocate(512));
+  *late = 1;  // memory that is new while the arena is open is open too
+  arena.free(late, 512);
+  arena.close();
   arena.free(a, 512);
   arena.free(c, 512);
   arena.free(b, 8192);

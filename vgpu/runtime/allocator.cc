@@ -32,6 +32,7 @@ void* Allocator::take(size_t bytes, MemoryKind kind) {
 
 void Allocator::give_back(void* address, size_t bytes) {
   if (arena_.contains(address)) {
+    arena_.forget(address, rounded(bytes) + guard);
     arena_.free(address, rounded(bytes) + guard);
   } else {
     std::free(address);
@@ -46,7 +47,7 @@ void* Allocator::allocate(size_t bytes, MemoryKind kind, const std::string& call
   void* address = take(bytes, kind);
   if (!address) return nullptr;
   if (kind == MemoryKind::device && size <= poison_limit) {
-    DeviceAccess access(arena_);
+    arena_.open();
     std::memset(address, poison, size);
   }
   if (kind == MemoryKind::managed) std::memset(address, 0, size);
@@ -72,6 +73,7 @@ bool Allocator::free(void* address, MemoryKind kind, const std::string& call) {
 }
 
 void Allocator::retire(void* address, size_t bytes) {
+  if (arena_.contains(address)) arena_.forget(address, rounded(bytes) + guard);
   retired_.emplace_back(address, bytes);
   retired_bytes_ += bytes;
   while (retired_bytes_ > retired_limit) {

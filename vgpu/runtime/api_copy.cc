@@ -28,17 +28,17 @@ void copy_async(Runtime& runtime, Stream& stream, CopyWork copy) {
   }
   OperationPtr operation = enqueue(runtime, stream, copy);
   bool to_pageable = copy.kind == cudaMemcpyDeviceToHost && !memory.find(copy.to);
-  if (operation && to_pageable) runtime.timeline.complete(operation);
+  if (operation && to_pageable) runtime.wait_for(operation);
 }
 
 void copy_now(Runtime& runtime, CopyWork copy) {
   require_no_capture(runtime);
-  runtime.timeline.complete(enqueue(runtime, runtime.timeline.legacy(), make_copy(runtime, copy)));
+  runtime.wait_for(enqueue(runtime, runtime.timeline.legacy(), make_copy(runtime, copy)));
 }
 
 void fill_now(Runtime& runtime, FillWork fill) {
   require_no_capture(runtime);
-  runtime.timeline.complete(enqueue(runtime, runtime.timeline.legacy(), make_fill(runtime, fill)));
+  runtime.wait_for(enqueue(runtime, runtime.timeline.legacy(), make_fill(runtime, fill)));
 }
 
 CopyWork flat(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {

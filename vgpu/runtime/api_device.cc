@@ -187,7 +187,7 @@ cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
 
 cudaError_t cudaDeviceReset(void) {
   return api_call([](Runtime& runtime) {
-    runtime.timeline.complete_all();
+    runtime.wait_for_all();
     runtime.allocator.reset();
   });
 }

@@ -34,7 +34,7 @@ void refuse_while_captured(const Stream& stream) {
 // A query lets time pass: what was asked for has run by the next one, so that a program may poll.
 void query(Runtime& runtime, const OperationPtr& operation) {
   if (!operation || operation->done) return;
-  runtime.timeline.complete(operation);
+  runtime.wait_for(operation);
   throw CudaError{cudaErrorNotReady};
 }
 
@@ -100,7 +100,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
     Stream& stream = stream_of(runtime, handle);
     refuse_while_captured(stream);
     if (&stream == &runtime.timeline.legacy()) require_no_blocking_capture(runtime);
-    runtime.timeline.complete(stream);
+    runtime.wait_for(stream);
   });
 }
 
@@ -194,7 +194,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
   return api_call([&](Runtime& runtime) {
     Event& event = event_of(handle);
     require(!event.capture, cudaErrorCapturedEvent);
-    runtime.timeline.complete(event.recorded);
+    runtime.wait_for(event.recorded);
   });
 }
 
@@ -221,7 +221,7 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 cudaError_t cudaDeviceSynchronize(void) {
   return api_call([&](Runtime& runtime) {
     require_no_capture(runtime);
-    runtime.timeline.complete_all();
+    runtime.wait_for_all();
   });
 }
 

@@ -5,7 +5,8 @@
 
 namespace vgpu {
 
-/// The pages of device memory: closed to the host, as on a GPU, except while the device works (DeviceAccess).
+/// The pages of device memory. They are opened when the device works and closed when the host has waited for it, so
+/// that a host that touches them, which no GPU allows, is caught.
 class Arena {
  public:
   /// Reserves addresses for `bytes`; nothing is used until it is written. Where the system refuses, memory stays open.
@@ -16,7 +17,10 @@ class Arena {
 
   /// Null when there is no room. `bytes` must be a multiple of 512, which is the alignment.
   void* allocate(size_t bytes);
-  /// Gives the addresses back; the pages inside lose their contents.
+  /// Gives the whole pages inside back to the system; the addresses stay taken. Opening and closing cost by pages in
+  /// use.
+  void forget(void* address, size_t bytes);
+  /// Gives the addresses back.
   void free(void* address, size_t bytes);
   bool contains(const void* address) const;
 
@@ -27,21 +31,9 @@ class Arena {
   void protect(int protection);
 
   char* base_ = nullptr;
-  size_t size_ = 0, used_ = 0;     // used_: the highest end of an allocation so far
-  int depth_ = 0;                  // of open()
+  size_t size_ = 0, used_ = 0;  // used_: the highest end of an allocation so far
+  bool open_ = false;
   std::map<size_t, size_t> free_;  // offset -> bytes
-};
-
-/// While one lives, device memory may be touched: around kernels, copies and library calls.
-class DeviceAccess {
- public:
-  explicit DeviceAccess(Arena& arena) : arena_(arena) { arena_.open(); }
-  ~DeviceAccess() { arena_.close(); }
-  DeviceAccess(const DeviceAccess&) = delete;
-  DeviceAccess& operator=(const DeviceAccess&) = delete;
-
- private:
-  Arena& arena_;
 };
 
 }  // namespace vgpu

@@ -118,6 +118,21 @@ Runtime::Runtime()
   machine.on_fault([this](const Report& report) { handle_fault(*this, report); });
 }
 
+void Runtime::wait_for(const OperationPtr& operation) {
+  timeline.complete(operation);
+  allocator.arena().close();
+}
+
+void Runtime::wait_for(Stream& stream) {
+  timeline.complete(stream);
+  allocator.arena().close();
+}
+
+void Runtime::wait_for_all() {
+  timeline.complete_all();
+  allocator.arena().close();
+}
+
 FatBinary& Runtime::add_binary(const void* wrapper) {
   const auto& header = *static_cast<const __fatBinC_Wrapper_t*>(wrapper);
   if (header.magic != FATBINC_MAGIC) refuse(program_name() + ": no fat binary where one is registered");

@@ -71,6 +71,11 @@ class Runtime {
   Accounts accounts;
   cudaError_t sticky = cudaSuccess;  ///< once set, every call returns it
 
+  /// The host has waited for `operation` (or the stream, or all), and goes on: device memory is closed to it.
+  void wait_for(const OperationPtr& operation);
+  void wait_for(Stream& stream);
+  void wait_for_all();
+
   FatBinary& add_binary(const void* wrapper);
   void add_function(FatBinary& binary, const void* host, std::string name);
   void add_variable(FatBinary& binary, const void* host, std::string name);

@@ -147,30 +147,19 @@ FillWork make_fill(Runtime& runtime, FillWork fill) {
 
 double execute(Runtime& runtime, const Work& work, const Stream& stream) {
   if (runtime.sticky != cudaSuccess) return 0;
+  if (!std::holds_alternative<HostWork>(work)) runtime.allocator.arena().open();
   struct Visitor {
     Runtime& runtime;
     const Stream& stream;
-    double operator()(const KernelWork& kernel) {
-      DeviceAccess access(runtime.allocator.arena());
-      return run_kernel(runtime, kernel, stream);
-    }
-    double operator()(const CopyWork& copy) {
-      DeviceAccess access(runtime.allocator.arena());
-      return run_copy(runtime, copy);
-    }
-    double operator()(const FillWork& fill) {
-      DeviceAccess access(runtime.allocator.arena());
-      return run_fill(runtime, fill);
-    }
+    double operator()(const KernelWork& kernel) { return run_kernel(runtime, kernel, stream); }
+    double operator()(const CopyWork& copy) { return run_copy(runtime, copy); }
+    double operator()(const FillWork& fill) { return run_fill(runtime, fill); }
     double operator()(const HostWork& host) {
       host.function(host.data);
       return 0;
     }
     double operator()(const EmptyWork&) { return 0; }
-    double operator()(const LibraryWork& library) {
-      DeviceAccess access(runtime.allocator.arena());
-      return run_library(runtime, library);
-    }
+    double operator()(const LibraryWork& library) { return run_library(runtime, library); }
   };
   return std::visit(Visitor{runtime, stream}, work);
 }

@@ -49,7 +49,7 @@ std::unique_ptr<Program> Builder::build() {
   collect(kernel_);
   lay_out_shared();
   for (const FunctionText* f : order_) build_function(*f);
-  place_registers();
+  assign_places();
   return std::move(program_);
 }
 
@@ -321,7 +321,7 @@ const std::vector<std::string_view>* Builder::targets(std::string_view label) co
 }
 
 u32 Builder::new_register(int bytes) {
-  registers_.push_back({bytes, false, 0});
+  registers_.push_back({bytes, false});
   return static_cast<u32>(registers_.size() - 1);
 }
 
@@ -365,20 +365,17 @@ std::string_view Builder::keep(std::string text) {
 }
 
 // Gives every register its place and writes the places into the instructions.
-void Builder::place_registers() {
-  u32 at = 0;
-  for (Register& r : registers_) {
-    r.offset = at;
-    at += static_cast<u32>(align_up(static_cast<u64>(r.bytes) * warp_size, 64));
-  }
-  program_->register_bytes = at;
-  for (const Reference& r : references_) {
-    const u32 offset = registers_[r.reg].offset;
-    (r.entry ? *r.entry : program_->code[r.inst].*r.field) = offset;
-  }
+void Builder::assign_places() {
+  std::vector<RegisterUse> uses;
+  for (const Reference& r : references_)
+    if (!registers_[r.reg].fixed) uses.push_back({r.inst, r.reg, r.write});
+  RegisterPlan plan = place_registers(*program_, uses, registers_);
+  for (const Reference& r : references_) (r.entry ? *r.entry : program_->code[r.inst].*r.field) = plan.offsets[r.reg];
   for (const auto& [key, reg] : constants_)
-    program_->constants.push_back({registers_[reg].offset, static_cast<u8>(key.second), key.first, 0});
-  for (const auto& [what, reg] : specials_) program_->specials.push_back({registers_[reg].offset, what});
+    program_->constants.push_back({plan.offsets[reg], static_cast<u8>(key.second), key.first, 0});
+  for (const auto& [what, reg] : specials_) program_->specials.push_back({plan.offsets[reg], what});
+  program_->register_bytes = plan.bytes;
+  program_->cleared = std::move(plan.cleared);
 }
 
 }  // namespace vgpu

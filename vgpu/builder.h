@@ -11,6 +11,7 @@
 
 #include "vgpu/code.h"
 #include "vgpu/decoder.h"
+#include "vgpu/registers.h"
 #include "vgpu/syntax.h"
 
 namespace vgpu {
@@ -70,11 +71,6 @@ class Builder {
   void append(const Inst& inst) { appended_.push_back(inst); }  // after the current instruction
 
  private:
-  struct Register {
-    int bytes = 0;
-    bool fixed = false;      // a constant or special register: written by nobody
-    u32 offset = 0;
-  };
   struct Reference {
     u32 inst;
     u32 Inst::*field;        // or
@@ -100,7 +96,7 @@ class Builder {
   void declare_one(const Declaration& d);
   void add_instruction(const Statement& s);
   void read_location(const Statement& s);
-  void place_registers();
+  void assign_places();
   Symbol local_variable(const Declaration& d);
   std::string_view keep(std::string text);
 
@@ -120,7 +116,7 @@ class Builder {
   std::vector<BranchReference> branches_;
   std::string_view last_label_;
 
-  std::vector<Register> registers_;
+  std::vector<VirtualRegister> registers_;
   std::vector<Reference> references_;
   std::map<std::pair<u64, int>, u32> constants_;
   std::map<Special, u32> specials_;

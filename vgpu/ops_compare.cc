@@ -34,12 +34,6 @@ bool holds(T a, T b) {
   return false;
 }
 
-// A half's bits as a type of its own, compared as floats.
-template <bool Bf>
-struct HalfValue {
-  u16 raw;
-};
-
 template <Compare C, class T>
 u32 compare_bits(const Warp& w, const Inst& in) {
   const T *a = w.lanes<T>(in.a), *b = w.lanes<T>(in.b);

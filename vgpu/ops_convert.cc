@@ -221,10 +221,7 @@ void half_to_float(Warp& w, const Inst& in, u32 m) {
   });
 }
 
-// Half to integer, half to half and the like go through double, which holds both exactly.
-template <class S>
-double half_source(S v) { return static_cast<double>(v); }
-
+// Half to integer, half to half and the like go through double or float, which hold halves exactly.
 template <class D, bool Bf>
 void half_to_int(Warp& w, const Inst& in, u32 m) {
   const Round r = round_of(in);

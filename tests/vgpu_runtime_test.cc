@@ -211,6 +211,7 @@ TEST_CASE("names and times for people") {
   CHECK(readable_name("_ZN4tile4gemmIfLi64EEEvPKT_") == "tile::gemm<float, 64>");
   CHECK(readable_name("_ZN12_GLOBAL__N_14fillEPfi") == "(anonymous namespace)::fill");
   CHECK(readable_name("plain_c") == "plain_c");
+  CHECK(without_namespaces("weft::(anonymous namespace)::sum<weft::Team, 2>") == "sum<weft::Team, 2>");
   CHECK(readable_seconds(1.5e-6) == "1.5 us");
 }
 

@@ -58,6 +58,15 @@ for source in "$here"/vgpu/bug_*.cu; do
 done
 run --check none "$programs/bug_race_shared" || fail "--check none still looks for races"
 
+# A missing dependency between streams is right in the order of the calls; some seed shows it, none does once it is there.
+run "$programs/missing_wait" || fail "streams in the order of the calls"
+shown=0
+for seed in 1 2 3 4 5 6 7 8; do
+  run --schedule $seed "$programs/missing_wait" || shown=$((shown + 1))
+  run --schedule $seed "$programs/missing_wait" fixed || fail "seed $seed breaks a program that waits"
+done
+((shown > 0)) || fail "no seed shows that a stream does not wait for another"
+
 # What bad input gets: one line, exit 1 (2 for wrong usage).
 run "$programs/unsupported" && fail "a call that is lacking was accepted"
 [[ $(wc -l <"$folder/err") == 1 ]] && grep -q 'cudaMallocArray' "$folder/err" ||

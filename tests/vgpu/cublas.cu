@@ -78,6 +78,22 @@ int main() {
   BLAS(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, m, m, &one, dx.data, m, di.data, m, &zero, dy.data, m));
   EXPECT(dy.host()[1] == 1.0f && dy.host()[2] == 1 + 1 / 1024.0f && dy.host()[4] == 1 + 1 / 1024.0f);
 
+  // A product that is captured runs when the graph does.
+  CUDA(cudaMemset(dy.data, 0, dy.bytes));
+  BLAS(cublasSetMathMode(handle, CUBLAS_DEFAULT_MATH));
+  CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeGlobal));
+  BLAS(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, m, m, &one, dx.data, m, di.data, m, &zero, dy.data, m));
+  cudaGraph_t graph;
+  cudaGraphExec_t exec;
+  CUDA(cudaStreamEndCapture(stream, &graph));
+  EXPECT(dy.host()[0] == 0);
+  CUDA(cudaGraphInstantiate(&exec, graph, 0));
+  CUDA(cudaGraphLaunch(exec, stream));
+  CUDA(cudaStreamSynchronize(stream));
+  EXPECT(dy.host()[3] == x[3]);
+  CUDA(cudaGraphExecDestroy(exec));
+  CUDA(cudaGraphDestroy(graph));
+
   EXPECT(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, m, m, &one, dx.data, m - 1, di.data, m, &zero, dy.data, m) ==
          CUBLAS_STATUS_INVALID_VALUE);
   BLAS(cublasDestroy(handle));

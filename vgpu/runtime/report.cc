@@ -22,17 +22,6 @@ std::string ratio(uint64_t value, uint64_t least) {
   return fmt::format("{:.2f}", static_cast<double>(value) / static_cast<double>(least));
 }
 
-// "gemm<tile::Large>" of "weft::gemm<tile::Large>".
-std::string without_namespaces(const std::string& name) {
-  size_t from = 0;
-  int depth = 0;
-  for (size_t i = 0; i + 1 < name.size(); ++i) {
-    depth += (name[i] == '<') - (name[i] == '>');
-    if (depth == 0 && name[i] == ':' && name[i + 1] == ':') from = i + 2;
-  }
-  return name.substr(from);
-}
-
 ordered_json to_json(const Counts& c) {
   return {{"instructions", c.instructions},
           {"lanes", c.lanes},
@@ -112,6 +101,16 @@ std::string readable_name(const std::string& mangled) {
     if (depth == 0 && name[i] == '(') i += 20;
   }
   return name.substr(start, end - start);
+}
+
+std::string without_namespaces(const std::string& name) {
+  size_t from = 0;
+  int depth = 0;
+  for (size_t i = 0; i + 1 < name.size(); ++i) {
+    depth += (name[i] == '<') - (name[i] == '>');
+    if (depth == 0 && name[i] == ':' && name[i + 1] == ':') from = i + 2;
+  }
+  return name.substr(from);
 }
 
 std::string readable_seconds(double seconds) {

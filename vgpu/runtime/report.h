@@ -11,6 +11,8 @@ namespace vgpu {
 
 /// The kernel's name as the source has it, without its parameters: "saxpy", "tile::gemm<float, 64>".
 std::string readable_name(const std::string& mangled);
+/// "gemm<tile::Large>" of "weft::gemm<tile::Large>".
+std::string without_namespaces(const std::string& name);
 /// "1.23 us", "45.6 ns".
 std::string readable_seconds(double seconds);
 

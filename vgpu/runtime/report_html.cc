@@ -34,6 +34,7 @@ td { font-variant-numeric: tabular-nums; white-space: nowrap; }
 th { font-weight: 500; vertical-align: bottom; }
 td:first-child, th:first-child, td.text, th.text { text-align: left; }
 a { color: var(--accent); text-decoration: none; }
+.summary { overflow-x: auto; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: .5rem; margin: .8rem 0; }
 .figure { background: var(--soft); border-radius: 6px; padding: .5rem .7rem; }
 .figure b { display: block; font-size: 1.08rem; font-weight: 600; }
@@ -103,7 +104,8 @@ std::vector<std::string> read_lines(const std::string& path) {
 
 std::string summary(const Accounts& accounts) {
   std::string out =
-      "<table><tr><th>kernel<th>grid<th>block<th>launches<th>warp instructions<th>FLOP<th>sectors<th>of the least"
+      "<div class=summary><table><tr><th>kernel<th>grid<th>block<th>launches<th>warp "
+      "instructions<th>FLOP<th>sectors<th>of the least"
       "<th>bank conflicts<th>registers<th>spilled<th>occupancy<th>bound, a launch<th class=text>limited by</tr>\n";
   size_t index = 0;
   for (const Account& a : accounts.all()) {
@@ -114,13 +116,13 @@ std::string summary(const Accounts& accounts) {
         "<tr><td><a href=\"#k{}\">{}</a><td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td>{}<td{}>{}<td>{}<td{}>{}<td>{:.0f} "
         "%<td>{}"
         "<td class=text>{}</tr>\n",
-        index++, escape(readable_name(a.name)), a.library ? "" : shape(a.grid), a.library ? "" : shape(a.block),
-        a.counts.launches, number(total.instructions), number(flop(total)), number(total.global_sectors),
-        excess(total.global_sectors, total.global_sectors_min), conflicts ? " class=bad" : "", number(conflicts),
-        a.resources.registers, spilled ? " class=bad" : "", spilled, a.occupancy.fraction * 100,
-        readable_seconds(a.bound.seconds), a.bound.limiter());
+        index++, escape(without_namespaces(readable_name(a.name))), a.library ? "" : shape(a.grid),
+        a.library ? "" : shape(a.block), a.counts.launches, number(total.instructions), number(flop(total)),
+        number(total.global_sectors), excess(total.global_sectors, total.global_sectors_min),
+        conflicts ? " class=bad" : "", number(conflicts), a.resources.registers, spilled ? " class=bad" : "", spilled,
+        a.occupancy.fraction * 100, readable_seconds(a.bound.seconds), a.bound.limiter());
   }
-  return out + "</table>\n";
+  return out + "</table></div>\n";
 }
 
 std::string figure(const std::string& value, const std::string& label) {

@@ -14,6 +14,7 @@ void WarpSets::clear() {
   by_hash_.clear();
   for (Memo& m : added_) m = {};
   for (Memo& m : ordered_) m = {};
+  for (Memo& m : pairs_) m = {};
 }
 
 u32 WarpSets::intern(const Clocks& clocks) {
@@ -30,7 +31,7 @@ u32 WarpSets::intern(const Clocks& clocks) {
 u32 WarpSets::add(u32 set, const Warp& w) {
   if (sets_[set][w.index] == w.clock) return set;
   const u64 key = u64{set} << 32 | u64{w.index} << 26 | (w.clock & 0x3ffffff);
-  Memo& memo = added_[(set * 32 + w.index) & 63];
+  Memo& memo = added_[memo_of(key)];
   if (memo.key == key) return memo.value;
   Clocks next = sets_[set];
   for (u32 v = 0; v < 32; v++)
@@ -42,12 +43,23 @@ u32 WarpSets::add(u32 set, const Warp& w) {
 
 bool WarpSets::ordered(u32 set, const Warp& w) {
   const u64 key = u64{set} << 32 | u64{w.index} << 26 | (w.clock & 0x3ffffff);
-  Memo& memo = ordered_[(set * 32 + w.index) & 63];
+  Memo& memo = ordered_[memo_of(key)];
   if (memo.key != key) {
     bool all = true;
     for (u32 v = 0; v < 32; v++) all = all && (!sets_[set][v] || sets_[set][v] < w.seen[v]);
     memo = {key, all};
   }
+  return memo.value;
+}
+
+u32 WarpSets::pair(u32 warp, u32 clock, const Warp& w) {
+  const u64 key = u64{clock & 0xffffff} << 40 | u64{warp} << 32 | u64{w.index} << 24 | (w.clock & 0xffffff);
+  Memo& memo = pairs_[memo_of(key)];
+  if (memo.key == key) return memo.value;
+  Clocks clocks{};
+  clocks[warp] = clock;
+  clocks[w.index] = w.clock;
+  memo = {key, intern(clocks)};
   return memo.value;
 }
 
@@ -68,10 +80,7 @@ Record RaceCheck::joined(Record old, int lane) {
   if (old.spread() == Record::several_warps) return Record::make_set(w_.block->sets->add(old.set(), w_), me.inst(), atomic);
   if (old.clock() < w_.seen[old.warp()] || old.thread() == me.thread()) return old.spread() == Record::one_warp && old.clock() == w_.clock ? me.with(Record::one_warp) : me;
   if (old.warp() == w_.index) return me.with(Record::one_warp);
-  WarpSets::Clocks clocks{};
-  clocks[old.warp()] = old.clock();
-  clocks[w_.index] = w_.clock;
-  return Record::make_set(w_.block->sets->intern(clocks), me.inst(), atomic);
+  return Record::make_set(w_.block->sets->pair(old.warp(), old.clock(), w_), me.inst(), atomic);
 }
 
 void RaceCheck::access(Cell& c, int lane, u64 address) {
@@ -182,13 +191,30 @@ void SharedShadow::check_races(Warp& w, const Inst& in, const Access& a, AccessK
 }
 
 void SharedShadow::check_state(Warp& w, const Inst& in, const Access& a, bool reads) const {
+  const u8* states = state_.data();
+  u64 all = ~u64{0};
+  for (int l = 0; l < warp_size; l++) {  // idle lanes repeat an active one
+    const u8* state = states + a.address[l];
+    u64 word = ~u64{0};
+    switch (a.bytes) {
+      case 1: all &= word << 8 | state[0]; break;
+      case 2: std::memcpy(&word, state, 2); all &= word; break;
+      case 4: std::memcpy(&word, state, 4); all &= word; break;
+      default:
+        for (u32 i = 0; i < a.bytes; i += 8) {
+          std::memcpy(&word, state + i, 8);
+          all &= word;
+        }
+    }
+  }
+  if (all == ~u64{0}) return;
   for (int l = 0; l < warp_size; l++) {
     if (!(a.mask >> l & 1)) continue;
-    const u8* state = state_.data() + a.address[l];
-    u8 all = 0xff;
+    const u8* state = states + a.address[l];
+    u8 whole = 0xff;
     bool flying = false;
     for (u32 i = 0; i < a.bytes; i++) {
-      all &= state[i];
+      whole &= state[i];
       flying = flying || state[i] == in_flight;
     }
     if (flying)
@@ -196,7 +222,7 @@ void SharedShadow::check_state(Warp& w, const Inst& in, const Access& a, bool re
             fmt::format("{} of shared bytes that a cp.async still copies: no wait_group of the thread that started it has covered it",
                         reads ? "read" : "write"),
             "memory: " + describe_address(w, a.address[l], Space::shared));
-    if (reads && all != 0xff) {
+    if (reads && whole != 0xff) {
       u32 i = 0;
       while (state[i] == written) i++;
       fault(w, in, l, "uninitialised read",
@@ -282,6 +308,21 @@ void GlobalShadow::check_lane(RaceCheck& check, Page& page, u32 from, u32 to, in
   for (u32 i = from; i <= to; i++) {
     Page::GlobalCell& g = page.cells[i];
     Cell& c = g.cell;
+    // Most cells are touched by nobody before, or only read by several blocks.
+    if (!c.write.valid()) {
+      if (reads && !c.read.valid()) {
+        c.read = check.mine(lane);
+        g.read_block = me;
+        continue;
+      }
+      if (reads && c.read.spread() == Record::several_blocks && (strong || !c.read.atomic())) continue;
+      if (!reads && (!c.read.valid() || (g.read_block == me && c.read.spread() == Record::one_thread && c.read.thread() == check.mine(lane).thread()))) {
+        c.write = check.mine(lane);
+        c.read = {};
+        g.write_block = me;
+        continue;
+      }
+    }
     const bool foreign_write = c.write.valid() && (g.write_block != me || c.write.spread() == Record::several_blocks);
     const bool foreign_read = c.read.valid() && (g.read_block != me || c.read.spread() == Record::several_blocks);
     if (foreign_write && !(strong && c.write.atomic())) {

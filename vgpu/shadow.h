@@ -49,6 +49,7 @@ class WarpSets {
   // The set with this warp's access added and what is ordered before it left out.
   u32 add(u32 set, const Warp& w);
   bool ordered(u32 set, const Warp& w);   // every access of the set is before what w does now
+  u32 pair(u32 warp, u32 clock, const Warp& w);  // an access of another warp and one of w
 
  private:
   struct Memo {
@@ -57,7 +58,9 @@ class WarpSets {
   };
   std::vector<Clocks> sets_;
   std::unordered_map<u64, std::vector<u32>> by_hash_;
-  Memo added_[64], ordered_[64];
+  static constexpr size_t memos = 256;
+  static size_t memo_of(u64 key) { return key * 0x9e3779b97f4a7c15ull >> 56; }
+  Memo added_[memos], ordered_[memos], pairs_[memos];
 };
 
 struct Cell {

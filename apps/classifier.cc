@@ -37,14 +37,14 @@ std::string Modalities::name() const {
   return joined;
 }
 
-Classifier Classifier::load(const std::filesystem::path& folder) {
+Classifier Classifier::load(const std::filesystem::path& folder, Device device) {
   check_input(std::filesystem::is_directory(folder), "{}: a model folder was expected but there is none", folder.string());
   const std::filesystem::path config_file = folder / "config.json";
   const ClassifierConfig config = ClassifierConfig::from_json(read_json_file(config_file), config_file.string());
   SentencePiece tokenizer = SentencePiece::load(folder / "spiece.model");
   check_input(tokenizer.size() <= config.text.vocab_size && tokenizer.eos_id() >= 0, "{}: a tokenizer of at most {} pieces with an end of sentence was expected but it has {} pieces",
               (folder / "spiece.model").string(), config.text.vocab_size, tokenizer.size());
-  auto parameters = std::make_unique<ParameterSet>();
+  auto parameters = std::make_unique<ParameterSet>(0, DType::f32, device);
   const Params frozen = Params(*parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
   std::optional<Safetensors> text_file;
   if (config.text_frozen) text_file.emplace(folder / "text_encoder" / "model.safetensors");
@@ -58,7 +58,7 @@ Tensor dock_texts(const EmbraceNetClassifier& model, const TokenTable& tokens, s
   std::vector<uint32_t> order(rows.size());
   std::iota(order.begin(), order.end(), 0u);
   std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return tokens.length(rows[a]) < tokens.length(rows[b]); });
-  Tensor docked = Tensor::empty({static_cast<int64_t>(rows.size()), model.config.embracement}, dtype);
+  Tensor docked = Tensor::empty({static_cast<int64_t>(rows.size()), model.config.embracement}, dtype, model.device());
   const NoGrad no_grad;
   constexpr size_t batch = 256;
   for (size_t begin = 0; begin < order.size(); begin += batch) {
@@ -74,14 +74,14 @@ Tensor dock_texts(const EmbraceNetClassifier& model, const TokenTable& tokens, s
   return docked;
 }
 
-Tensor image_tensor(const std::vector<float>& pixels, int64_t count, int64_t height, int64_t width, DType dtype) {
-  return cast(Tensor::from(pixels, {count, height, width, 3}), dtype);
+Tensor image_tensor(const std::vector<float>& pixels, int64_t count, int64_t height, int64_t width, DType dtype, Device device) {
+  return cast(Tensor::from(pixels, {count, height, width, 3}).to(device), dtype);
 }
 
-Tensor source_tensor(const GlamiTable& table, std::span<const uint32_t> rows, int64_t sources, DType dtype) {
+Tensor source_tensor(const GlamiTable& table, std::span<const uint32_t> rows, int64_t sources, DType dtype, Device device) {
   std::vector<int64_t> ids;
   for (uint32_t row : rows) ids.push_back(static_cast<int64_t>(table[row].label_source));
-  return one_hot(Tensor::from(ids, {static_cast<int64_t>(ids.size())}), sources, dtype);
+  return one_hot(Tensor::from(ids, {static_cast<int64_t>(ids.size())}), sources, dtype).to(device);
 }
 
 Tensor modality_weights(int64_t rows, const Modalities& modalities, const std::array<double, modality_count>& selection) {

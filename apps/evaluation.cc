@@ -72,7 +72,7 @@ DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& ta
   for (uint32_t row : rows) {
     if (!std::exchange(seen[table[row].image_id], true)) firsts.push_back(row);
   }
-  result.docked = Tensor::empty({static_cast<int64_t>(firsts.size()), model.config.embracement}, options.dtype);
+  result.docked = Tensor::empty({static_cast<int64_t>(firsts.size()), model.config.embracement}, options.dtype, model.device());
   LoaderOptions load;
   load.height = static_cast<int>(model.config.image_height);
   load.width = static_cast<int>(model.config.image_width);
@@ -85,7 +85,7 @@ DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& ta
   int64_t done = 0;
   while (const std::optional<Batch> batch = loader.next()) {
     const Tensor docked = model.head.dock(
-        image_modality, model.image_encoder.features(image_tensor(batch->images, batch->image_count, batch->height, batch->width, options.dtype)));
+        image_modality, model.image_encoder.features(image_tensor(batch->images, batch->image_count, batch->height, batch->width, options.dtype, model.device())));
     result.docked.leading(done, done + batch->image_count).copy_from(docked);
     for (size_t i = 0; i < batch->items.size(); ++i) result.row_of[table[batch->items[i]].image_id] = done + batch->image_of_item[i];
     done += batch->image_count;
@@ -147,7 +147,7 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
       for (uint32_t row : part) index.push_back(images.row_of.at(table[row].image_id));
       docked[image_modality] = index_select(images.docked, Tensor::from(index, {n}));
     }
-    docked[source_modality] = model.head.dock(source_modality, source_tensor(table, part, model.head.config.inputs[source_modality], options.dtype));
+    docked[source_modality] = model.head.dock(source_modality, source_tensor(table, part, model.head.config.inputs[source_modality], options.dtype, model.device()));
     const Tensor stacked = stack_modalities(docked);
     size_t c = 0;
     for (const Modalities& m : options.modalities) {
@@ -155,7 +155,7 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
         if (draw && !options.sampled) continue;
         const Tensor logits = model.head(stacked, modality_weights(n, m, model.config.selection), draw);
         const int64_t k = std::min<int64_t>(5, logits.dim(1));
-        const Tensor best = topk(logits, k).indices;
+        const Tensor best = topk(logits, k).indices.to(Device::cpu);
         for (int64_t i = 0; i < n; ++i) {
           const int64_t* ids = best.data<int64_t>() + i * k;
           const int64_t label = table[part[i]].category;

@@ -59,7 +59,7 @@ TextCache::TextCache(const EmbraceNetClassifier& model, const std::filesystem::p
     check_input(!interrupted(), "interrupted while the text encoder's outputs were being cached; nothing was kept");
     const std::span<const uint32_t> part(first_row.data() + begin, std::min(batch, first_row.size() - begin));
     const TokenizedBatch texts_of_part = tokens.batch(part, model.config.pooling == TextPooling::mean);
-    const Tensor features = model.text_features(texts_of_part.ids, texts_of_part.mask, dtype);
+    const Tensor features = model.text_features(texts_of_part.ids, texts_of_part.mask, dtype).to(Device::cpu);
     out.write(features.raw(), static_cast<size_t>(features.nbytes()));
     progress.update(static_cast<int64_t>(begin + part.size()));
   }

@@ -49,7 +49,7 @@ class Trainer {
       : o_(options), common_(common), dtype_(dtype_from_name(common.dtype)),
         table_(read_glami(o_.data, "train", {.human_labels = o_.human_labels, .categories = nullptr})),
         tokenizer_(SentencePiece::load(o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder))),
-        tokens_(tokenizer_, table_, o_.model.max_tokens), parameters_(common.seed), random_{common.seed ^ 0x9e3779b97f4a7c15u} {
+        tokens_(tokenizer_, table_, o_.model.max_tokens), parameters_(common.seed, DType::f32, device_from_name(common.device)), random_{common.seed ^ 0x9e3779b97f4a7c15u} {
     choose_rows();
     build_model();
   }
@@ -149,7 +149,7 @@ LoaderOptions Trainer::loader_options() const {
 }
 
 Tensor Trainer::text_features(const std::vector<uint32_t>& items) {
-  if (cache_) return cache_->rows(items);
+  if (cache_) return cache_->rows(items).to(model_->device());
   if (o_.model.pooling == TextPooling::flatten) {
     const TokenizedBatch texts = tokens_.batch(items, false, o_.token_drop, &random_);
     return model_->text_features(texts.ids, texts.mask, dtype_, &random_);
@@ -189,12 +189,12 @@ Tensor Trainer::random_single_modality(int64_t rows) {
 Tensor Trainer::loss(const Batch& batch) {
   const int64_t B = static_cast<int64_t>(batch.items.size());
   const Tensor text = model_->head.dock(text_modality, text_features(batch.items));
-  const Tensor images = image_tensor(batch.images, batch.image_count, batch.height, batch.width, dtype_);
+  const Tensor images = image_tensor(batch.images, batch.image_count, batch.height, batch.width, dtype_, model_->device());
   const Tensor image_of_item = cast(Tensor::from(batch.image_of_item, {B}), DType::i64);
   const Tensor image = index_select(model_->head.dock(image_modality, model_->image_encoder.features(images)), image_of_item);
   Tensor source;
   if (o_.use_source) {
-    source = model_->head.dock(source_modality, source_tensor(table_, batch.items, model_->head.config.inputs[source_modality], dtype_));
+    source = model_->head.dock(source_modality, source_tensor(table_, batch.items, model_->head.config.inputs[source_modality], dtype_, model_->device()));
   }
   const Tensor labels = cast(Tensor::from(batch.labels, {B}), DType::i64);
   const CrossEntropyOptions cross{.label_smoothing = o_.label_smoothing};
@@ -286,7 +286,7 @@ void Trainer::run() {
     getrusage(RUSAGE_SELF, &usage);
     if (!common_.quiet) {
       fmt::print("epoch {}: loss {:.4f}, {:.0f} items/s, peak memory {} MiB (tensors {} MiB)\n", epoch + 1, summed / std::max<int64_t>(1, batches),
-                 items / seconds, usage.ru_maxrss >> 10, memory_stats(Device::cpu).peak_bytes >> 20);
+                 items / seconds, usage.ru_maxrss >> 10, memory_stats(model_->device()).peak_bytes >> 20);
       std::fflush(stdout);
     }
   }

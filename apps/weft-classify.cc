@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
     if (image_file.empty() && app.count("--text") == 0) throw CLI::ValidationError("weft-classify", "--image, --text or both must be given");
     if (!geo.empty() && !find_geo(geo)) throw CLI::ValidationError("--geo", "one of cz sk ro gr si hu hr es lt lv tr ee bg was expected but '" + geo + "' was given");
     const DType dtype = dtype_from_name(common.dtype);
-    const Classifier classifier = Classifier::load(model);
+    const Classifier classifier = Classifier::load(model, device_from_name(common.device));
     const EmbraceNetClassifier& net = *classifier.model;
     const NoGrad no_grad;
     Tensors docked(modality_count);
@@ -43,11 +43,11 @@ int main(int argc, char** argv) {
     }
     if (!image_file.empty()) {
       const int h = static_cast<int>(net.config.image_height), w = static_cast<int>(net.config.image_width);
-      docked[image_modality] = net.head.dock(image_modality, net.image_encoder.features(image_tensor(resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype)));
+      docked[image_modality] = net.head.dock(image_modality, net.image_encoder.features(image_tensor(resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype, net.device())));
     }
     const Modalities present{docked[text_modality].defined(), docked[image_modality].defined(), false};
     const Tensor logits = net.head(stack_modalities(docked), modality_weights(1, present, net.config.selection), nullptr);
-    const TopK best = topk(softmax(cast(logits, DType::f32)), std::min<int64_t>(top, logits.dim(1)));
+    const TopK best = topk(softmax(cast(logits.to(Device::cpu), DType::f32)), std::min<int64_t>(top, logits.dim(1)));
     nlohmann::json answers = nlohmann::json::array();
     for (int64_t i = 0; i < best.values.numel(); ++i) {
       const std::string& name = net.config.categories[best.indices.data<int64_t>()[i]];

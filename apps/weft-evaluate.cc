@@ -47,7 +47,7 @@ int main(int argc, char** argv) {
     options.dtype = dtype_from_name(common.dtype);
     options.max_broken = max_broken;
     options.quiet = common.quiet || json_file == "-";
-    const Classifier classifier = Classifier::load(model);
+    const Classifier classifier = Classifier::load(model, device_from_name(common.device));
     if (image_selection > 0) classifier.model->config.selection[image_modality] = image_selection;
     const CategoryIndex categories = CategoryIndex(classifier.model->config.categories);
     const GlamiOptions reading{.human_labels = labels == "human", .categories = &categories};

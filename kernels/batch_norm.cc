@@ -11,6 +11,12 @@
 
 namespace weft {
 
+// kernels/batch_norm.cu
+void batch_norm_forward_cuda(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& running_mean, const Tensor& running_var,
+                             const Tensor& residual, const Tensor& y, const Tensor& affine, double eps, double momentum, bool relu, bool training);
+void batch_norm_backward_cuda(const Tensor& x, const Tensor& dy, const Tensor& output, const Tensor& affine, bool relu, bool training, const Tensor& dx,
+                              const Tensor& dweight, const Tensor& dbias, const Tensor& dresidual);
+
 namespace {
 
 // xhat weight + bias = (x - centre) scale + shift. What rounding `centre` lost of the mean is made up for by `shift`.
@@ -153,7 +159,9 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
   const Wanted wanted{x.needs_grad(), weight.needs_grad(), bias.needs_grad(), residual.defined() && residual.needs_grad()};
   Tensor y = empty_like(x);
   Backward backward;
-  on_device("batch_norm", x, [&]<class T> {
+  const bool has_residual = residual.defined();
+  const Tensor output = relu && has_residual ? y : Tensor();
+  const auto on_cpu = [&]<class T> {
     using A = accumulator_t<T>;
     const auto f = training_affine<T>(x, weight, bias, running_mean, running_var, options, training);
     const T* r = residual.defined() ? residual.data<T>() : nullptr;
@@ -161,8 +169,6 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
                               : (r ? batch_norm_forward<T, false, true> : batch_norm_forward<T, false, false>);
     forward(x.data<T>(), r, y.data<T>(), x.rows(), f);
 
-    const bool has_residual = residual.defined();
-    const Tensor output = relu && has_residual ? y : Tensor();
     backward = [x = x.detach(), f, output, training, relu, wanted, has_residual](const Tensor& dy) -> Tensors {
       const T* g = dy.data<T>();
       const auto plain = [g](int64_t i, int64_t) { return static_cast<A>(g[i]); };
@@ -187,6 +193,22 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
       }
       if (!has_residual) return {d.x, d.weight, d.bias};
       return {d.x, d.weight, d.bias, wanted.residual ? dresidual : Tensor()};
+    };
+  };
+  on_device("batch_norm", x, on_cpu, [&] {
+    const Tensor affine = Tensor::empty({5, x.cols()}, DType::f32, Device::cuda);
+    batch_norm_forward_cuda(x, weight, bias, running_mean, running_var, residual, y, affine, options.eps, options.momentum, relu, training);
+    if (training) {
+      running_mean.mark_modified();
+      running_var.mark_modified();
+    }
+    backward = [=, x = x.detach(), channels = Shape{x.cols()}](const Tensor& dy) -> Tensors {
+      const auto parameter = [&](bool on) { return on ? Tensor::empty(channels, DType::f32, Device::cuda) : Tensor(); };
+      const Tensor dx = wanted.x ? empty_like(x) : Tensor(), dweight = parameter(wanted.weight), dbias = parameter(wanted.bias);
+      const Tensor dresidual = wanted.residual && relu ? empty_like(x) : Tensor();
+      batch_norm_backward_cuda(x, dy, output, affine, relu, training, dx, dweight, dbias, dresidual);
+      if (!has_residual) return {dx, dweight, dbias};
+      return {dx, dweight, dbias, wanted.residual && !relu ? dy : dresidual};
     };
   });
   if (!residual.defined()) return record("batch_norm", y, {x, weight, bias}, std::move(backward));

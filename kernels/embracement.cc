@@ -13,6 +13,13 @@
 
 namespace weft {
 
+// kernels/embracement.cu
+void draw_cuda(const Tensor& weights, const Tensor& drawn, const PhiloxStream& stream);
+void choose_forward_cuda(const Tensor& docked, const Tensor& drawn, const Tensor& y);
+void choose_backward_cuda(const Tensor& dy, const Tensor& drawn, const Tensor& dx);
+void expect_forward_cuda(const Tensor& docked, const Tensor& p, const Tensor& y);
+void expect_backward_cuda(const Tensor& dy, const Tensor& p, const Tensor& dx);
+
 namespace {
 
 template <class T, class Index>
@@ -118,11 +125,13 @@ void draw(const float* weights, const PhiloxStream& stream, int32_t* drawn, int6
   });
 }
 
-void check_weights(const Tensor& docked, const Tensor& weights) {
+// Returns the weights on the cpu.
+Tensor checked_weights(const Tensor& docked, const Tensor& weights) {
   const int64_t B = docked.dim(0), K = docked.dim(1);
   check(weights.defined() && weights.dtype() == DType::f32 && weights.shape() == Shape{B, K},
         "[embracement] weights must be f32 {} but is {} {}", Shape{B, K}, weights.dtype(), weights.shape());
-  const float* w = weights.data<float>();
+  const Tensor host = weights.detach().to(Device::cpu);
+  const float* w = host.data<float>();
   for (int64_t b = 0; b < B; ++b) {
     float sum = 0;
     for (int64_t k = 0; k < K; ++k) {
@@ -133,6 +142,7 @@ void check_weights(const Tensor& docked, const Tensor& weights) {
     check(sum > 0, "[embracement] every row needs a positive weight but row {} has none", b);
     check(std::isfinite(sum), "[embracement] weights must have a finite sum but row {} has {}", b, sum);
   }
+  return host;
 }
 
 void check_docked(const Tensor& docked) {
@@ -144,10 +154,12 @@ void check_docked(const Tensor& docked) {
 template <class Index> Tensor choose(const Tensor& docked, const Tensor& drawn) {
   const int64_t B = docked.dim(0), K = docked.dim(1), C = docked.dim(2);
   Tensor y = Tensor::empty({B, C}, docked.dtype(), docked.device());
-  on_device("embracement", docked, [&]<class T> { choose_forward(docked.data<T>(), drawn.data<Index>(), y.data<T>(), B, K, C); });
+  on_device("embracement", docked, [&]<class T> { choose_forward(docked.data<T>(), drawn.data<Index>(), y.data<T>(), B, K, C); },
+            [&] { choose_forward_cuda(docked, drawn, y); });
   return record("embracement", y, {docked}, [drawn, B, K, C](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty({B, K, C}, dy.dtype(), dy.device());
-    on_device("embracement", dy, [&]<class T> { choose_backward(dy.data<T>(), drawn.data<Index>(), dx.data<T>(), B, K, C); });
+    on_device("embracement", dy, [&]<class T> { choose_backward(dy.data<T>(), drawn.data<Index>(), dx.data<T>(), B, K, C); },
+              [&] { choose_backward_cuda(dy, drawn, dx); });
     return {dx};
   });
 }
@@ -159,7 +171,8 @@ Tensor embracement(const Tensor& docked, const Tensor& drawn) {
   const int64_t B = docked.dim(0), K = docked.dim(1), C = docked.dim(2);
   check(drawn.defined() && drawn.dtype() == DType::i64 && drawn.shape() == Shape{B, C},
         "[embracement] drawn must be i64 {} but is {} {}", Shape{B, C}, drawn.dtype(), drawn.shape());
-  const int64_t* index = drawn.data<int64_t>();
+  const Tensor host = drawn.detach().to(Device::cpu);
+  const int64_t* index = host.data<int64_t>();
   int64_t lowest = 0, highest = 0;
 #pragma omp simd reduction(min : lowest) reduction(max : highest)
   for (int64_t i = 0; i < B * C; ++i) {
@@ -169,33 +182,38 @@ Tensor embracement(const Tensor& docked, const Tensor& drawn) {
   for (int64_t i = 0; (lowest < 0 || highest >= K) && i < B * C; ++i) {
     check(index[i] >= 0 && index[i] < K, "[embracement] drawn must be in [0, {}) but element {} is {}", K, i, index[i]);
   }
-  return choose<int64_t>(docked, drawn);
+  return choose<int64_t>(docked, drawn.detach().to(docked.device()));
 }
 
 Tensor embracement(const Tensor& docked, const Tensor& weights, Random* random, const EmbracementOptions& options) {
   check_docked(docked);
-  check_weights(docked, weights);
+  const Tensor host_weights = checked_weights(docked, weights);
   const int64_t B = docked.dim(0), K = docked.dim(1), C = docked.dim(2);
   if (!options.expected) {
     check(random != nullptr, "[embracement] a draw needs a random generator but none was given");
-    const Tensor drawn = Tensor::empty({B, C}, DType::i32);
-    draw(weights.data<float>(), random->reserve(static_cast<uint64_t>(B * C)), drawn.data<int32_t>(), B, K, C);
+    const Tensor drawn = Tensor::empty({B, C}, DType::i32, docked.device());
+    const PhiloxStream stream = random->reserve(static_cast<uint64_t>(B * C));
+    on_place(docked, [&] { draw(host_weights.data<float>(), stream, drawn.data<int32_t>(), B, K, C); },
+             [&] { draw_cuda(weights.detach().to(Device::cuda), drawn, stream); });
     return choose<int32_t>(docked, drawn);
   }
-  const Tensor p = weights.detach().clone();
+  Tensor p = host_weights.clone();
   for (int64_t b = 0; b < B; ++b) {
     float* row = p.data<float>() + b * K;
     float sum = 0;
     for (int64_t k = 0; k < K; ++k) sum += row[k];
     for (int64_t k = 0; k < K; ++k) row[k] /= sum;
   }
+  p = p.to(docked.device());
   Tensor y = Tensor::empty({B, C}, docked.dtype(), docked.device());
   on_device("embracement", docked,
-            [&]<class T> { expect_forward(docked.data<T>(), p.data<float>(), y.data<T>(), B, K, C); });
+            [&]<class T> { expect_forward(docked.data<T>(), p.data<float>(), y.data<T>(), B, K, C); },
+            [&] { expect_forward_cuda(docked, p, y); });
   return record("embracement", y, {docked}, [p, B, K, C](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty({B, K, C}, dy.dtype(), dy.device());
     on_device("embracement", dy,
-              [&]<class T> { expect_backward(dy.data<T>(), p.data<float>(), dx.data<T>(), B, K, C); });
+              [&]<class T> { expect_backward(dy.data<T>(), p.data<float>(), dx.data<T>(), B, K, C); },
+              [&] { expect_backward_cuda(dy, p, dx); });
     return {dx};
   });
 }

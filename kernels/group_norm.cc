@@ -11,6 +11,12 @@
 
 namespace weft {
 
+// kernels/group_norm.cu
+void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& y, const Tensor& affine,
+                             const Tensor& of_group, double eps);
+void group_norm_backward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& affine, const Tensor& of_group, const Tensor& dy,
+                              const Tensor& dx, const Tensor& dweight, const Tensor& dbias);
+
 namespace {
 
 struct Groups {
@@ -131,10 +137,15 @@ Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tenso
   check_parameter("bias", bias);
   const Groups g{x.dim(0), x.shape().product(1, x.rank() - 1), x.cols(), groups, x.cols() / groups};
   Tensor y = empty_like(x);
-  Statistics statistics;
+  Statistics statistics;    // on the cpu
+  Tensor affine, of_group;  // the same on the cuda device
   on_device("group_norm", x, [&]<class T> {
     using A = accumulator_t<T>;
     statistics = group_norm_forward<T>(x.data<T>(), weight.data<A>(), bias.data<A>(), y.data<T>(), g, eps);
+  }, [&] {
+    affine = Tensor::empty({3, g.samples * g.channels}, DType::f32, Device::cuda);
+    of_group = Tensor::empty({2, g.samples * g.count}, DType::f32, Device::cuda);
+    group_norm_forward_cuda(x, groups, weight, bias, y, affine, of_group, eps);
   });
   const bool wants_x = x.needs_grad(), wants_weight = weight.needs_grad(), wants_bias = bias.needs_grad();
   return record("group_norm", y, {x, weight, bias},
@@ -145,7 +156,7 @@ Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tenso
       using A = accumulator_t<T>;
       group_norm_backward<T>(x.data<T>(), weight.data<A>(), statistics, dy.data<T>(), wants_x ? dx.data<T>() : nullptr,
                              wants_weight ? dweight.data<A>() : nullptr, wants_bias ? dbias.data<A>() : nullptr, g);
-    });
+    }, [&] { group_norm_backward_cuda(x, groups, weight, affine, of_group, dy, dx, dweight, dbias); });
     return {dx, dweight, dbias};
   });
 }

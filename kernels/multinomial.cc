@@ -11,6 +11,9 @@
 
 namespace weft {
 
+// kernels/multinomial.cu
+void multinomial_cuda(const Tensor& p, const Tensor& y, const Tensor& seen, const PhiloxStream& stream);
+
 namespace {
 
 double uniform53(const PhiloxStream& stream, uint64_t i) {
@@ -47,6 +50,10 @@ Tensor multinomial(const Tensor& p, int64_t count, Random& random) {
                      }
                    }
                  });
+  }, [&] {
+    const Tensor seen_there = Tensor::empty({B}, DType::f64, Device::cuda);
+    multinomial_cuda(p, y, seen_there, stream);
+    seen = seen_there.to_doubles();
   });
   for (int64_t b = 0; b < B; ++b) {
     check(seen[b] > 0 && std::isfinite(seen[b]),

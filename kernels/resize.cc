@@ -7,25 +7,15 @@
 
 #include "kernels/device/parallel.h"
 #include "kernels/device/rows.h"
+#include "kernels/device/taps.h"
 #include "tensor/autograd.h"
 
 namespace weft {
 
+// kernels/resize.cu
+void resize_cuda(const Tensor& x, const Tensor& y, const Taps& down, const Taps& across);
+
 namespace {
-
-// The weights of one axis: output i is the sum over t < count[i] of weight[offset[i] + t] x[first[i] + t].
-struct Taps {
-  std::vector<int64_t> first, count, offset;
-  std::vector<double> weight;
-
-  void add(int64_t at, const std::vector<double>& weights) {
-    first.push_back(at);
-    count.push_back(static_cast<int64_t>(weights.size()));
-    offset.push_back(static_cast<int64_t>(weight.size()));
-    weight.insert(weight.end(), weights.begin(), weights.end());
-  }
-  int64_t size() const { return static_cast<int64_t>(first.size()); }
-};
 
 Taps bilinear_taps(int64_t in, int64_t out, bool antialias) {
   Taps taps;
@@ -142,12 +132,13 @@ void check_sizes(const char* name, const Tensor& x, int64_t height, int64_t widt
 Tensor resize(const char* name, const Tensor& x, Taps down, Taps across) {
   const int64_t N = x.dim(0), H = x.dim(1), W = x.dim(2), C = x.dim(3);
   Tensor y = Tensor::empty({N, down.size(), across.size(), C}, x.dtype(), x.device());
-  on_device(name, x, [&]<class T> { apply(x.data<T>(), y.data<T>(), N, W, C, down, across, H); });
+  on_device(name, x, [&]<class T> { apply(x.data<T>(), y.data<T>(), N, W, C, down, across, H); },
+            [&] { resize_cuda(x, y, down, across); });
   return record(name, y, {x}, [=, down = std::move(down), across = std::move(across)](const Tensor& dy) -> Tensors {
     Tensor dx = Tensor::empty({N, H, W, C}, dy.dtype(), dy.device());
-    on_device(name, dy, [&]<class T> {
-      apply(dy.data<T>(), dx.data<T>(), N, across.size(), C, transposed(down, H), transposed(across, W), down.size());
-    });
+    const Taps up = transposed(down, H), back = transposed(across, W);
+    on_device(name, dy, [&]<class T> { apply(dy.data<T>(), dx.data<T>(), N, across.size(), C, up, back, down.size()); },
+              [&] { resize_cuda(dy, dx, up, back); });
     return {dx};
   });
 }

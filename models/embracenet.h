@@ -74,6 +74,8 @@ struct EmbraceNetClassifier {
   EmbraceNetClassifier(const Params& p, const ClassifierConfig& config, const Safetensors* text_file = nullptr,
                        const Safetensors* image_file = nullptr);
 
+  /// Where the parameters are, and so where inputs belong; ids, masks and weights of modalities may stay on the cpu.
+  Device device() const { return head.post.weight.device(); }
   /// ids i64 [B, T], mask bool [B, T] -> [B, text features].
   Tensor text_features(const Tensor& ids, const Tensor& mask, DType dtype, Random* random = nullptr) const;
 };

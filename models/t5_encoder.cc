@@ -104,7 +104,7 @@ Tensor T5Encoder::operator()(const Tensor& ids, const Tensor& mask, DType dtype,
   const auto drop = [&](const Tensor& t) { return drops ? dropout(t, config.dropout_rate, *random) : t; };
 
   AttentionOptions options;
-  options.mask = mask;
+  options.mask = mask.to(shared.weight.device());
   options.bias = cast(position_bias(*this, T), dtype);
   Tensor x = drop(cast(shared(ids), dtype));  // [B, T, d_model]
   for (const T5Block& block : blocks) {

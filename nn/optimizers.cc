@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/device/parallel.h"
+#include "nn/optimizers_cuda.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -46,6 +47,33 @@ void on_master(const Tensor& t, F&& f) {
   }
 }
 
+bool all_on_cuda(const std::vector<Parameter>& parameters) {
+  if (parameters.empty()) return false;
+  const Device device = parameters[0].tensor.device();
+  for (const Parameter& p : parameters) {
+    check(p.tensor.device() == device, "[optimizer] the parameters must be on one device but '{}' is on {} and '{}' on {}", parameters[0].name, device,
+          p.name, p.tensor.device());
+  }
+  return device == Device::cuda;
+}
+
+// The parameters that have a gradient, as the cuda device's updates take them, without slots and numbers.
+struct CudaUpdates {
+  std::vector<TensorUpdate> tensors;
+  std::vector<size_t> parameter;  // of each
+
+  explicit CudaUpdates(const std::vector<Parameter>& parameters, bool all = false) {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const Tensor &w = parameters[i].tensor, g = w.grad();
+      if (!all && !g.defined()) continue;
+      check(w.dtype() == DType::f32, "[optimizer] parameters must be f32 on device cuda but '{}' is {}", parameters[i].name, w.dtype());
+      tensors.push_back({.w = pointer(w), .g = pointer(g), .count = w.numel()});
+      parameter.push_back(i);
+    }
+  }
+  static float* pointer(const Tensor& t) { return static_cast<float*>(t.raw()); }
+};
+
 void check_fraction(const char* what, double value) {
   check(value >= 0 && value < 1, "[optimizer] {} must be in [0, 1) but is {}", what, value);
 }
@@ -78,12 +106,18 @@ void Optimizer::step(double learning_rate) {
   int64_t* steps = steps_.data<int64_t>();
   for (size_t p = 0; p < parameters_.size(); ++p) steps[p] += parameters_[p].tensor.grad().defined() ? 1 : 0;
   steps_.mark_modified();
-  for_pieces(pieces,
-             [&](int64_t, const Piece& piece) { update(piece.parameter, piece.begin, piece.end, learning_rate); });
+  if (on_cuda()) {
+    update_cuda(learning_rate);
+  } else {
+    for_pieces(pieces,
+               [&](int64_t, const Piece& piece) { update(piece.parameter, piece.begin, piece.end, learning_rate); });
+  }
   for (const Piece& piece : pieces) {
     if (piece.begin == 0) parameters_[piece.parameter].tensor.mark_modified();
   }
 }
+
+bool Optimizer::on_cuda() const { return all_on_cuda(parameters_); }
 
 Sgd::Sgd(const ParameterSet& set, const SgdOptions& options)
     : Optimizer(set, options.momentum != 0 ? std::vector<std::string>{"momentum"} : std::vector<std::string>{}),
@@ -114,6 +148,21 @@ void Sgd::update(size_t parameter, int64_t begin, int64_t end, double learning_r
       w[i] -= rate * (own * d + ahead * velocity);
     }
   });
+}
+
+void Sgd::update_cuda([[maybe_unused]] double learning_rate) {
+#ifdef WEFT_HAS_CUDA
+  CudaUpdates updates(parameters_);
+  for (size_t i = 0; i < updates.tensors.size(); ++i) {
+    TensorUpdate& t = updates.tensors[i];
+    const size_t parameter = updates.parameter[i];
+    t.rate = static_cast<float>(learning_rate);
+    t.decay = static_cast<float>(parameters_[parameter].decay ? options_.weight_decay : 0);
+    if (!slots_.empty()) t.m = CudaUpdates::pointer(slots_[0][parameter]);
+  }
+  const auto momentum = static_cast<float>(options_.momentum);
+  sgd_cuda(updates.tensors, momentum, options_.nesterov ? 1.0f : 0.0f, options_.nesterov ? momentum : 1.0f);
+#endif
 }
 
 Adam::Adam(const ParameterSet& set, const AdamOptions& options) : Adam(set, options, false) {}
@@ -152,9 +201,63 @@ void Adam::update(size_t parameter, int64_t begin, int64_t end, double learning_
   });
 }
 
+void Adam::update_cuda([[maybe_unused]] double learning_rate) {
+#ifdef WEFT_HAS_CUDA
+  CudaUpdates updates(parameters_);
+  for (size_t i = 0; i < updates.tensors.size(); ++i) {
+    TensorUpdate& t = updates.tensors[i];
+    const size_t parameter = updates.parameter[i];
+    const auto step = static_cast<double>(steps_.data<int64_t>()[parameter]);
+    const double decay = parameters_[parameter].decay ? options_.weight_decay : 0;
+    t.m = CudaUpdates::pointer(slots_[0][parameter]);
+    t.v = CudaUpdates::pointer(slots_[1][parameter]);
+    t.rate = static_cast<float>(learning_rate / (1 - std::pow(options_.beta1, step)));
+    t.root = static_cast<float>(std::sqrt(1 - std::pow(options_.beta2, step)));
+    t.keep = static_cast<float>(decoupled_ ? 1 - learning_rate * decay : 1);
+    t.decay = static_cast<float>(decoupled_ ? 0 : decay);
+  }
+  adam_cuda(updates.tensors, options_.beta1, options_.beta2, options_.eps);
+#endif
+}
+
+namespace {
+
+// Two leaves may share one gradient's memory, which must not be scaled twice.
+void separate_gradients(const std::vector<Parameter>& parameters) {
+  for (const Parameter& p : parameters) {
+    Tensor& gradient = p.tensor.slot()->gradient;
+    if (gradient.defined() && gradient.storage().use_count() > 1) gradient = gradient.clone();
+  }
+}
+
+#ifdef WEFT_HAS_CUDA
+double clip_on_cuda(const std::vector<Parameter>& parameters, double max_norm) {
+  const CudaUpdates updates(parameters);
+  const std::vector<double> squares = gradient_squares_cuda(updates.tensors);
+  double total = 0;
+  for (size_t i = 0; i < squares.size(); ++i) {
+    check_input(std::isfinite(squares[i]), "the gradient of parameter '{}' is not finite", parameters[updates.parameter[i]].name);
+    total += squares[i];
+  }
+  const double norm = std::sqrt(total);
+  if (norm <= max_norm) return norm;
+  separate_gradients(parameters);
+  scale_gradients_cuda(CudaUpdates(parameters).tensors, static_cast<float>(max_norm / norm));
+  for (const Parameter& p : parameters) {
+    if (p.tensor.grad().defined()) p.tensor.grad().mark_modified();
+  }
+  return norm;
+}
+#endif
+
+}  // namespace
+
 double clip_by_global_norm(const ParameterSet& set, double max_norm) {
   check(max_norm > 0, "[clip_by_global_norm] the norm must be above 0 but is {}", max_norm);
   const std::vector<Parameter> parameters = set.trainable();
+#ifdef WEFT_HAS_CUDA
+  if (all_on_cuda(parameters)) return clip_on_cuda(parameters, max_norm);
+#endif
   const std::vector<Piece> pieces = pieces_of(parameters);
   std::vector<double> squares(pieces.size());
   for_pieces(pieces, [&](int64_t i, const Piece& piece) {
@@ -174,11 +277,7 @@ double clip_by_global_norm(const ParameterSet& set, double max_norm) {
   }
   const double norm = std::sqrt(total);
   if (norm <= max_norm) return norm;
-  // Two leaves may share one gradient's memory, which must not be scaled twice.
-  for (const Parameter& p : parameters) {
-    Tensor& gradient = p.tensor.slot()->gradient;
-    if (gradient.defined() && gradient.storage().use_count() > 1) gradient = gradient.clone();
-  }
+  separate_gradients(parameters);
   for_pieces(pieces, [&](int64_t, const Piece& piece) {
     on_master(parameters[piece.parameter].tensor, [&]<class T> {
       T* g = parameters[piece.parameter].tensor.grad().data<T>();
@@ -203,6 +302,16 @@ void Ema::update() {
   int64_t& updates = *updates_.data<int64_t>();
   const auto n = static_cast<double>(updates++);
   const double rest = 1 - (warm_up_ ? std::min(decay_, (1 + n) / (10 + n)) : decay_);
+#ifdef WEFT_HAS_CUDA
+  if (all_on_cuda(parameters_)) {
+    CudaUpdates updates(parameters_, true);
+    for (size_t i = 0; i < updates.tensors.size(); ++i) {
+      updates.tensors[i].m = CudaUpdates::pointer(averages_[i]);
+      averages_[i].mark_modified();
+    }
+    return ema_cuda(updates.tensors, static_cast<float>(rest));
+  }
+#endif
   for (size_t i = 0; i < parameters_.size(); ++i) {
     on_master(parameters_[i].tensor, [&]<class T> {
       const T* w = parameters_[i].tensor.data<T>();

@@ -27,6 +27,10 @@ class Optimizer {
   Optimizer(const ParameterSet& set, std::vector<std::string> slots);
   /// Updates elements [begin, end) of one parameter; called in parallel on disjoint ranges.
   virtual void update(size_t parameter, int64_t begin, int64_t end, double learning_rate) = 0;
+  /// Updates all parameters that have a gradient, on the cuda device.
+  virtual void update_cuda(double learning_rate) = 0;
+  /// Whether the parameters are there; they must all be on one device.
+  bool on_cuda() const;
 
   std::vector<Parameter> parameters_;
   std::vector<std::string> slot_names_;
@@ -48,6 +52,7 @@ class Sgd : public Optimizer {
 
  private:
   void update(size_t parameter, int64_t begin, int64_t end, double learning_rate) override;
+  void update_cuda(double learning_rate) override;
   SgdOptions options_;
 };
 
@@ -68,6 +73,7 @@ class Adam : public Optimizer {
 
  private:
   void update(size_t parameter, int64_t begin, int64_t end, double learning_rate) override;
+  void update_cuda(double learning_rate) override;
   AdamOptions options_;
   bool decoupled_ = false;
 };

@@ -55,7 +55,7 @@ std::string joined(const std::string& prefix, std::string_view name) {
 
 }  // namespace
 
-ParameterSet::ParameterSet(uint64_t seed, DType dtype) : seed_(seed), dtype_(dtype) {
+ParameterSet::ParameterSet(uint64_t seed, DType dtype, Device device) : seed_(seed), dtype_(dtype), device_(device) {
   check(dtype == DType::f32 || dtype == DType::f64, "[params] parameters must be f32 or f64 but the dtype is {}",
         dtype);
 }
@@ -110,6 +110,7 @@ void ParameterSet::check_all_used(const std::vector<std::string>& ignored) const
 Tensor ParameterSet::add(Parameter parameter) {
   check(index_.emplace(parameter.name, all_.size()).second,
         "[params] every name must be declared once but '{}' is declared twice", parameter.name);
+  if (is_floating(parameter.tensor.dtype())) parameter.tensor = parameter.tensor.to(device_);
   if (parameter.trainable) parameter.tensor.set_requires_grad();
   all_.push_back(std::move(parameter));
   return all_.back().tensor;

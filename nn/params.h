@@ -51,8 +51,8 @@ struct Parameter {
 class ParameterSet {
  public:
   /// New values depend on the seed and the parameter's name only. dtype is that of floating parameters: f32, or f64 for
-  /// tests.
-  explicit ParameterSet(uint64_t seed = 0, DType dtype = DType::f32);
+  /// tests. Those lie on `device`; counters and other integers stay on the cpu.
+  explicit ParameterSet(uint64_t seed = 0, DType dtype = DType::f32, Device device = Device::cpu);
   ParameterSet(const ParameterSet&) = delete;
 
   const std::vector<Parameter>& all() const { return all_; }
@@ -64,6 +64,7 @@ class ParameterSet {
   int64_t parameter_count() const;
   void clear_gradients() const;
   DType dtype() const { return dtype_; }
+  Device device() const { return device_; }
 
   /// All parameters and buffers under their names.
   std::vector<NamedTensor> named_tensors() const;
@@ -82,6 +83,7 @@ class ParameterSet {
 
   uint64_t seed_;
   DType dtype_;
+  Device device_;
   std::vector<Parameter> all_;
   std::unordered_map<std::string, size_t> index_;
   std::vector<std::shared_ptr<Source>> sources_;

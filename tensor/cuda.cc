@@ -94,6 +94,9 @@ class Staging {
   Staging() {
     for (Buffer& b : buffers_) check_cuda(cudaMallocHost(&b.data, piece), "allocating pinned memory");
   }
+  ~Staging() {
+    for (Buffer& b : buffers_) cudaFreeHost(b.data);
+  }
 
   void to_device(char* to, const char* from, int64_t bytes) {
     const std::lock_guard lock(mutex_);
@@ -140,8 +143,8 @@ class Staging {
 };
 
 Staging& staging() {
-  static Staging* buffers = new Staging;
-  return *buffers;
+  static Staging buffers;
+  return buffers;
 }
 
 }  // namespace
@@ -170,8 +173,13 @@ CUstream_st* stream() {
 void synchronize() { check_cuda(cudaStreamSynchronize(stream()), "waiting for the GPU"); }
 
 CachingAllocator& allocator() {
-  // Never destroyed: tensors with static lifetime may outlive any other static object.
-  static CachingAllocator* only = (stream(), new CudaAllocator);
+  // Never destroyed, since tensors with static lifetime may outlive any other static object; what is cached goes back at exit.
+  static CachingAllocator* only = [] {
+    stream();
+    auto* allocator = new CudaAllocator;
+    std::atexit([] { cuda::allocator().release_all(); });
+    return allocator;
+  }();
   return *only;
 }
 

@@ -312,7 +312,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
   for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i));
   file.write(length, sizeof length);
   file.write(text);
-  for (const NamedTensor* t : order) file.write(t->tensor.raw(), static_cast<size_t>(t->tensor.nbytes()));
+  for (const NamedTensor* t : order) file.write(t->tensor.detach().to(Device::cpu).raw(), static_cast<size_t>(t->tensor.nbytes()));
   file.commit();
 }
 

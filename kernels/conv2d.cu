@@ -71,10 +71,10 @@ class PackedWeights {
   std::map<std::tuple<uint64_t, int64_t, int64_t, int64_t>, Kept> kept_;
 };
 
-// Never destroyed: the device may be gone when static objects are.
+// Destroyed at exit before the device's allocator gives back what it holds, since that was there first.
 PackedWeights& packed_weights() {
-  static auto* one = new PackedWeights;
-  return *one;
+  static PackedWeights one;
+  return one;
 }
 
 template <class T> Tensor packed(const Tensor& w, const ConvSizes& s) {

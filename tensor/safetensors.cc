@@ -278,8 +278,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
   std::vector<const NamedTensor*> order;
   std::unordered_set<std::string> names;
   for (const NamedTensor& t : tensors) {
-    check(t.tensor.defined() && t.tensor.device() == Device::cpu,
-          "[write_safetensors] tensor {} must be defined and on the cpu", quote(t.name));
+    check(t.tensor.defined(), "[write_safetensors] tensor {} must be defined", quote(t.name));
     check(t.name != "__metadata__" && names.insert(t.name).second,
           "[write_safetensors] every name must occur once but {} {}", quote(t.name),
           t.name == "__metadata__" ? "is reserved" : "occurs twice");

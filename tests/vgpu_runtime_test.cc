@@ -275,7 +275,9 @@ TEST_CASE("the default stream waits for blocking streams and they for it") {
     OperationPtr on_default = timeline.submit(timeline.legacy(), takes(1));
     OperationPtr after = timeline.submit(blocking, takes(1));
     OperationPtr beside = timeline.submit(free, takes(1));
+    if (seed == 0) CHECK(timeline.idle(timeline.legacy()));
     timeline.complete_all();
+    CHECK(timeline.idle(timeline.legacy()));
     CHECK(on_default->end == 3);
     CHECK(after->end == 4);
     CHECK(beside->end == 1);

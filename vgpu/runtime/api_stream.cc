@@ -31,13 +31,6 @@ void refuse_while_captured(const Stream& stream) {
   throw CudaError{cudaErrorStreamCaptureUnsupported};
 }
 
-// A query lets time pass: what was asked for has run by the next one, so that a program may poll.
-void query(Runtime& runtime, const OperationPtr& operation) {
-  if (!operation || operation->done) return;
-  runtime.wait_for(operation);
-  throw CudaError{cudaErrorNotReady};
-}
-
 void record(Runtime& runtime, Event& event, Stream& stream) {
   if (stream.capture) {
     require(stream.capture->valid, cudaErrorStreamCaptureInvalidated);
@@ -104,11 +97,14 @@ cudaError_t cudaStreamSynchronize(cudaStream_t handle) {
   });
 }
 
+// A query lets time pass: what was asked for has run by the next one, so that a program may poll.
 cudaError_t cudaStreamQuery(cudaStream_t handle) {
   return api_call([&](Runtime& runtime) {
     Stream& stream = stream_of(runtime, handle);
     refuse_while_captured(stream);
-    query(runtime, stream.last);
+    if (runtime.timeline.idle(stream)) return;
+    runtime.wait_for(stream);
+    throw CudaError{cudaErrorNotReady};
   });
 }
 
@@ -202,7 +198,9 @@ cudaError_t cudaEventQuery(cudaEvent_t handle) {
   return api_call([&](Runtime& runtime) {
     Event& event = event_of(handle);
     require(!event.capture, cudaErrorCapturedEvent);
-    query(runtime, event.recorded);
+    if (!event.recorded || event.recorded->done) return;
+    runtime.wait_for(event.recorded);
+    throw CudaError{cudaErrorNotReady};
   });
 }
 

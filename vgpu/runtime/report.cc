@@ -79,8 +79,11 @@ ordered_json to_json(const Account& a) {
 }  // namespace
 
 const char* const bound_notice =
-    "The bound is no time: it is the least that the launch can take by its counts and the GPU's published peaks, "
-    "from cold caches. Latency, cache hits and clocks are not modelled.";
+    "The bound is no time: it is the least that a launch can take by its counts and the GPU's published peaks, from "
+    "cold "
+    "caches. Instructions are those of the PTX; ptxas merges some, so a bound by issue or shared memory may be a "
+    "little high. "
+    "Latency, cache hits and clocks are not modelled.";
 
 std::string readable_name(const std::string& mangled) {
   int status = 0;
@@ -150,7 +153,7 @@ std::string table_report(const Accounts& accounts, const Gpu& gpu) {
         a.resources.registers ? fmt::format("{}", a.resources.registers) : "-", spilled_bytes(a),
         a.occupancy.fraction * 100, readable_seconds(a.bound.seconds), a.bound.limiter());
   }
-  return text + bound_notice + "\n";
+  return text + "The bound is no time, but the least that a launch can take by its counts: docs/virtual-gpu.md\n";
 }
 
 std::string json_report(const Accounts& accounts, const Gpu& gpu, const std::string& program) {

@@ -92,6 +92,13 @@ void Timeline::complete(Stream& stream) {
   }
 }
 
+bool Timeline::idle(const Stream& stream) const {
+  auto done = [](const OperationPtr& operation) { return !operation || operation->done; };
+  if (!done(stream.last) || !std::ranges::all_of(stream.waits, done)) return false;
+  return &stream != legacy_ ||
+         std::ranges::all_of(streams_, [&](const Stream* other) { return !other->blocking || done(other->last); });
+}
+
 void Timeline::complete_all() {
   for (Stream* stream : streams_) complete(stream->last);
 }

@@ -52,7 +52,8 @@ class Timeline {
   void complete(const OperationPtr& operation);
   void complete(Stream& stream);
   void complete_all();
-  bool idle(const Stream& stream) const { return !stream.last || stream.last->done; }
+  /// Whether all that was queued has run; on the legacy stream, that of the blocking streams too.
+  bool idle(const Stream& stream) const;
 
  private:
   void run_one_ready();

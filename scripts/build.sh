@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds weft into build/ (programs in build/bin). Installs the Debian packages that are missing (as root or through sudo).
-# Usage: scripts/build.sh [release|asan [TARGET...]]
+# Usage: scripts/build.sh [release|cuda|asan [TARGET...]]     cuda: release, but without nvcc it is an error
+# WEFT_CUDA_ARCH=90 scripts/build.sh: for GPUs of compute capability 9.0 and above (default: 8.0)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:-release}
@@ -25,5 +26,5 @@ if ((${#missing[@]})); then
 fi
 
 command -v nvcc >/dev/null || echo "nvcc not found: building without the cuda device"
-cmake --preset "$preset" >/dev/null
+cmake --preset "$preset" ${WEFT_CUDA_ARCH:+-DWEFT_CUDA_ARCH="$WEFT_CUDA_ARCH"} >/dev/null
 cmake --build --preset "$preset" ${targets:+--target "${targets[@]}"}

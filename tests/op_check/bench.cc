@@ -2,10 +2,14 @@
 #include <chrono>
 #include <cstring>
 
+#include "kernels/device/doors.h"
 #include "kernels/device/parallel.h"
 #include "op_check/check.h"
 #include "op_check/sample.h"
 #include "tensor/autograd.h"
+#ifdef WEFT_HAS_CUDA
+#include "tensor/cuda.h"
+#endif
 
 namespace weft::op_check {
 
@@ -13,41 +17,75 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Seconds that a call takes: by the host's clock, or on cuda by the GPU's, between two events in the stream.
+double time_of(const std::function<void()>& call, Device device) {
+#ifdef WEFT_HAS_CUDA
+  if (device == Device::cuda) {
+    cuda::Event begin, end;
+    begin.record();
+    call();
+    end.record();
+    return end.milliseconds_since(begin) * 1e-3;
+  }
+#endif
+  check(device == Device::cpu, "[bench] this build has no device {}", device);
+  const auto start = Clock::now();
+  call();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
 // Best time of one call, over `seconds` of calls and at least 3.
-double best_time(const std::function<void()>& call, double seconds) {
+double best_time(const std::function<void()>& call, double seconds, Device device) {
   call();
   double best = 1e30, total = 0;
   for (int i = 0; i < 3 || total < seconds; ++i) {
-    const auto start = Clock::now();
-    call();
-    const double t = std::chrono::duration<double>(Clock::now() - start).count();
+    const double t = time_of(call, device);
     best = std::min(best, t);
     total += t;
   }
   return best;
 }
 
-// Bytes read and written per second by memcpy over all threads, on buffers larger than the caches. Measured once a run.
-double copy_bandwidth() {
-  static const double bandwidth = [] {
+// Bytes read and written per second by memcpy over all threads, or by CUDA's copy on the GPU, on buffers larger than the caches.
+// Measured once a run.
+double copy_bandwidth(Device device) {
+  static const double bandwidth = [device] {
+#ifdef WEFT_HAS_CUDA
+    if (device == Device::cuda) {
+      const Tensor a = Tensor::zeros({256 << 20}, DType::u8, device), b = empty_like(a);
+      return 2.0 * a.nbytes() / best_time([&] { cuda::copy_on_device(b.raw(), a.raw(), a.nbytes()); }, 0.1, device);
+    }
+#endif
     const Tensor a = Tensor::zeros({256 << 20}, DType::u8), b = Tensor::zeros({256 << 20}, DType::u8);
     const double t = best_time([&] {
       parallel_for(a.numel(), 1 << 20, [&](int64_t begin, int64_t end) {
         std::memcpy(b.data<uint8_t>() + begin, a.data<uint8_t>() + begin, end - begin);
       });
-    }, 0.5);
+    }, 0.5, device);
     return 2.0 * a.nbytes() / t;
   }();
   return bandwidth;
 }
 
+// Seconds of the library's version of the same work; 0 if it has none.
+double library_time(const Op& op, const Bench& b, const std::function<void()>& call, DType dtype, double seconds, Device device) {
+  if (device == Device::cpu) return b.peer ? best_time(b.peer(dtype), seconds, device) : 0;
+  if (op.name != "matmul" && op.name != "linear" && op.name != "conv2d") return 0;
+  choose_gemm("cublas");
+  choose_conv("cudnn");
+  const double t = best_time(call, seconds, device);
+  choose_gemm("own");
+  choose_conv("own");
+  return t;
+}
+
 }  // namespace
 
-void bench(const Op& op, double seconds) {
+void bench(const Op& op, double seconds, Device device) {
   for (const Bench& b : op.benches) {
     for (DType dtype : {DType::f32, DType::bf16}) {
       Random random{1};
-      const Tensors inputs = as_dtype(sample(b.inputs, dtype, random), b.inputs, dtype, b.backward);
+      const Tensors inputs = as_dtype(sample(b.inputs, dtype, random), b.inputs, dtype, b.backward, device);
       Tensor dy;
       if (b.backward) {
         dy = zeros_like(b.run(inputs).detach());
@@ -62,15 +100,16 @@ void bench(const Op& op, double seconds) {
           b.run(inputs);
         }
       };
-      const double t = best_time(call, seconds);
+      const double t = best_time(call, seconds, device);
       std::string rate, ceiling;
       if (b.flops > 0) {
         rate = fmt::format("{:9.1f} GFLOP/s", b.flops / t * 1e-9);
-        if (b.peer) ceiling = fmt::format("{:5.1f} % of the plain library call", 100 * best_time(b.peer(dtype), seconds) / t);
+        const double library = library_time(op, b, call, dtype, seconds, device);
+        if (library > 0) ceiling = fmt::format("{:5.1f} % of the plain library call", 100 * library / t);
       } else {
         const double bytes = b.bytes * size_of(dtype);
         rate = fmt::format("{:9.2f} GB/s   ", bytes / t * 1e-9);
-        ceiling = fmt::format("{:5.1f} % of copy ({:.1f} GB/s)", 100 * bytes / t / copy_bandwidth(), copy_bandwidth() * 1e-9);
+        ceiling = fmt::format("{:5.1f} % of copy ({:.1f} GB/s)", 100 * bytes / t / copy_bandwidth(device), copy_bandwidth(device) * 1e-9);
       }
       fmt::print("{:<16} {:<34} {:<5} {:9.3f} ms {} {}\n", op.name, b.name, dtype, t * 1e3, rate, ceiling);
       std::fflush(stdout);

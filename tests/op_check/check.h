@@ -18,7 +18,8 @@ struct TestResult {
 TestResult test(const Op& op, uint64_t seed, Device device);
 /// The f64 backward of every case against central differences. One line a failure.
 std::vector<std::string> grad(const Op& op, uint64_t seed);
-/// Prints a line for every bench of the op.
-void bench(const Op& op, double seconds);
+/// Prints a line for every bench of the op: the best time, and how it compares with a copy or with the library's call (on cuda
+/// cuBLAS or cuDNN, on cpu oneDNN) in the same run.
+void bench(const Op& op, double seconds, Device device);
 
 }  // namespace weft::op_check

@@ -53,7 +53,7 @@ int main(int argc, char** argv) {
   app.add_option("mode", mode, "test: f32 and bf16 against f64; grad: f64 against central differences; bench; list")
       ->check(CLI::IsMember({"test", "grad", "bench", "list"}));
   app.add_option("-o,--op", only, "one op only");
-  app.add_option("--device", device_name, "test: where f32 and bf16 run; the f64 truth is the cpu's")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
+  app.add_option("--device", device_name, "test: where f32 and bf16 run, the f64 truth being the cpu's; bench: what is timed")->check(CLI::IsMember({"cpu", "cuda"}))->capture_default_str();
   std::string gemm = "own", conv = "own";
   app.add_option("--gemm", gemm, "own or cublas: products on device cuda");
   app.add_option("--conv", conv, "own or cudnn: convolutions on device cuda");
@@ -73,7 +73,7 @@ int main(int argc, char** argv) {
     for (const Op& op : ops()) {
       if (!only.empty() && op.name != only) continue;
       if (mode == "bench") {
-        bench(op, seconds);
+        bench(op, seconds, weft::device_from_name(device_name));
       } else {
         fmt::print("{:<20} {:3} cases {:3} benches {:3} misuses\n", op.name, op.cases.size(), op.benches.size(), op.misuses.size());
       }

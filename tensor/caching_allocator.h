@@ -5,7 +5,9 @@
 #include <bit>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 #include "tensor/memory.h"
@@ -14,16 +16,24 @@ namespace weft {
 
 class CachingAllocator {
  public:
+  /// Freed blocks by size class.
+  using Blocks = std::map<int64_t, std::vector<void*>>;
+
   virtual ~CachingAllocator() = default;
 
   void* allocate(int64_t bytes) {
     const int64_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
+    Blocks& cached = private_ ? *private_ : cached_;
     void* block = nullptr;
-    if (auto found = cached_.find(size); found != cached_.end() && !found->second.empty()) {
+    if (auto found = cached.find(size); found != cached.end() && !found->second.empty()) {
       block = found->second.back();
       found->second.pop_back();
       stats_.cached_bytes -= size;
+    } else if (private_) {
+      block = from_system(size);
+      if (!block) out_of_memory(size, stats_);
+      owner_[block] = private_;
     } else {
       const int64_t peak = std::max(stats_.peak_bytes, stats_.live_bytes + size);
       if (stats_.live_bytes + size + stats_.cached_bytes > peak + peak / 4) release();
@@ -42,9 +52,24 @@ class CachingAllocator {
   void free(void* block, int64_t bytes) {
     const int64_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
-    cached_[size].push_back(block);
+    const auto owner = owner_.find(block);
+    (owner == owner_.end() ? cached_ : *owner->second)[size].push_back(block);
     stats_.live_bytes -= size;
     stats_.cached_bytes += size;
+    if (owner == owner_.end() && !keeps_blocks()) release();
+  }
+
+  /// Until `blocks` is null again, blocks are new or come from `blocks`, and go back to it whenever they are freed: nobody else gets
+  /// memory that work recorded now will write to when it runs.
+  void use_private(std::shared_ptr<Blocks> blocks) {
+    const std::lock_guard lock(mutex_);
+    private_ = std::move(blocks);
+  }
+  /// Such blocks become everybody's, those in use as soon as they are freed.
+  void give_up_private(const std::shared_ptr<Blocks>& blocks) {
+    const std::lock_guard lock(mutex_);
+    for (auto& [size, list] : *blocks) cached_[size].insert(cached_[size].end(), list.begin(), list.end());
+    std::erase_if(owner_, [&](const auto& entry) { return entry.second == blocks; });
     if (!keeps_blocks()) release();
   }
 
@@ -79,13 +104,15 @@ class CachingAllocator {
   void release() {
     for (auto& [size, blocks] : cached_) {
       for (void* block : blocks) to_system(block, size);
+      stats_.cached_bytes -= size * static_cast<int64_t>(blocks.size());
     }
     cached_.clear();
-    stats_.cached_bytes = 0;
   }
 
   std::mutex mutex_;
-  std::map<int64_t, std::vector<void*>> cached_;
+  Blocks cached_;
+  std::shared_ptr<Blocks> private_;
+  std::unordered_map<void*, std::shared_ptr<Blocks>> owner_;  // of blocks that belong to a private list
   MemoryStats stats_;
 };
 

@@ -100,6 +100,7 @@ class Staging {
 
   void to_device(char* to, const char* from, int64_t bytes) {
     const std::lock_guard lock(mutex_);
+    refuse_in_graph();
     for (int64_t at = 0; at < bytes; at += piece) {
       Buffer& b = next();
       const int64_t n = std::min(piece, bytes - at);
@@ -111,6 +112,7 @@ class Staging {
 
   void to_host(char* to, const char* from, int64_t bytes) {
     const std::lock_guard lock(mutex_);
+    refuse_in_graph();
     Buffer* before = nullptr;
     const auto finish = [&](Buffer& b, int64_t at) {
       b.used.wait();
@@ -127,6 +129,13 @@ class Staging {
   }
 
  private:
+  // Run again, such a copy would find whatever the buffers hold then.
+  static void refuse_in_graph() {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check_cuda(cudaStreamIsCapturing(stream(), &status), "asking whether a graph is recorded");
+    check(status == cudaStreamCaptureStatusNone, "[cuda graph] what is recorded cannot copy between host and device; do it before or after");
+  }
+
   struct Buffer {
     void* data = nullptr;
     Event used;  // by the copy that was last started

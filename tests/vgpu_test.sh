@@ -71,6 +71,11 @@ done
 run "$programs/unsupported" && fail "a call that is lacking was accepted"
 [[ $(wc -l <"$folder/err") == 1 ]] && grep -q 'cudaMallocArray' "$folder/err" ||
   fail "the call that is lacking is not named"
+run "$programs/unsupported_instruction"
+[[ $? == 1 ]] && grep -q "unsupported instruction.*'discard'" "$folder/err" || fail "an instruction that is lacking"
+run "$programs/no_ptx"
+[[ $? == 1 && $(wc -l <"$folder/err") == 1 ]] && grep -q 'programs/no_ptx has no PTX' "$folder/err" ||
+  fail "a program without PTX"
 run --bogus "$programs/saxpy"
 [[ $? == 2 ]] || fail "an unknown option"
 run --schedule x "$programs/saxpy"

@@ -99,6 +99,7 @@ template <bool Swizzled> __global__ void tensor_cores(const Half* a, const Half*
   __shared__ __align__(16) Half left[64 * depth], right[depth * 64];
   const int t = threadIdx.x, lane = t % 32, m_warp = t / 64 * 32, n_warp = t / 32 % 2 * 32;
   const int m0 = blockIdx.y * 64, n0 = blockIdx.x * 64;
+  const uint32_t left_address = shared_address(left), right_address = shared_address(right);
   float sums[2][4][4] = {};
   for (int k0 = 0; k0 < K; k0 += depth) {
     for (int i = t; i < 64 * depth / 8; i += 128) {
@@ -113,8 +114,9 @@ template <bool Swizzled> __global__ void tensor_cores(const Half* a, const Half*
       uint32_t fa[2][4], fb[2][4];
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        load_matrices(fa[i], left + place<Swizzled>(m_warp + 16 * i + lane % 16, k / 8 + lane / 16, 4));
-        load_matrices_transposed(fb[i], right + place<Swizzled>(k + lane % 16, (n_warp + 16 * i) / 8 + lane / 16, 8));
+        load_matrices(fa[i], left_address + 2 * place<Swizzled>(m_warp + 16 * i + lane % 16, k / 8 + lane / 16, 4));
+        load_matrices_transposed(
+            fb[i], right_address + 2 * place<Swizzled>(k + lane % 16, (n_warp + 16 * i) / 8 + lane / 16, 8));
       }
 #pragma unroll
       for (int i = 0; i < 2; ++i)

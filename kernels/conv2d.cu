@@ -210,7 +210,7 @@ void correlate(const char* name, const T* x, const float* table, const T* bias, 
   with_group(group, [&]<int G> {
     const int quads = std::min(sizes.channels / 4, 128 / G), slots = grouped::threads / quads;
     const int64_t runs =
-        static_cast<int64_t>(sizes.n) * sizes.grid_height * ceil_div(sizes.grid_width, grouped::pixels);
+        static_cast<int64_t>(sizes.n) * sizes.grid_height * ceil_div(sizes.grid_width, grouped::pixels<Step>);
     const int64_t strips = ceil_div(sizes.channels / 4, quads);
     // Enough blocks for every multiprocessor to hold eight; beyond that a block takes several runs a thread.
     const int64_t most = std::max<int64_t>(1, 8 * cuda::properties().multiprocessors / strips);

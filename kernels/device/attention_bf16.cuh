@@ -44,29 +44,32 @@ template <int D> struct AttentionTileBf16 {
   /// Starts the copies of `rows` rows from `from` on, `step` apart, to a tile of Rows; what is outside becomes zero.
   /// Rows begin at multiples of 16 bytes, `width` is a multiple of 8.
   template <int Rows> __device__ static void copy(Element* to, const Element* from, int64_t step, int rows, int width) {
-    constexpr int chunks = D / 8;
+    constexpr int chunks = D / 8, row_step = threads / chunks;
+    static_assert(row_step % 8 == 0);  // does not change the swizzle
+    const int first = threadIdx.x / chunks, column = threadIdx.x % chunks * 8;
+    const uint32_t address = shared_address(to + gemm_bf16::swizzle<D>(first, column / 8));
+    const Element* source = from + first * step + column;
 #pragma unroll
-    for (int i = 0; i < Rows * chunks / threads; ++i) {
-      const int at = i * threads + threadIdx.x, row = at / chunks, chunk = at % chunks;
-      Element* place = to + gemm_bf16::swizzle<D>(row, chunk);
-      const Element* source = from + row * step + chunk * 8;
-      const bool inside = row < rows && chunk * 8 < width;
-      copy_async<16>(place, inside ? source : from, inside);
+    for (int i = 0; i < Rows / row_step; ++i) {
+      const bool inside = first + i * row_step < rows && column < width;
+      copy_async<16>(address + 2 * i * row_step * D, inside ? source + i * row_step * step : from, inside);
     }
   }
 
   /// s = own other^T.
   __device__ static void scores(Scores& s, const Element* own_tile, const Element* other_tile) {
     const int lane = threadIdx.x % 32, first = threadIdx.x / 32 * 16;
+    const gemm_bf16::SwizzledPlace<D> left(first + lane % 16, lane / 16), right(lane / 16 * 8 + lane % 8, lane / 8 % 2);
+    const uint32_t own_address = shared_address(own_tile), other_address = shared_address(other_tile);
     s = {};
 #pragma unroll
     for (int k = 0; k < D; k += 16) {
       uint32_t a[4];
-      load_matrices(a, own_tile + gemm_bf16::swizzle<D>(first + lane % 16, k / 8 + lane / 16));
+      load_matrices(a, own_address + left.at(0, k));
 #pragma unroll
       for (int j = 0; j < others / 8; j += 2) {
         uint32_t b[4];
-        load_matrices(b, other_tile + gemm_bf16::swizzle<D>(8 * j + lane / 16 * 8 + lane % 8, k / 8 + lane / 8 % 2));
+        load_matrices(b, other_address + right.at(8 * j, k));
         mma_bf16(s.f[j], a, b[0], b[1]);
         mma_bf16(s.f[j + 1], a, b[2], b[3]);
       }
@@ -76,6 +79,8 @@ template <int D> struct AttentionTileBf16 {
   /// sums += p other.
   __device__ static void accumulate(Sums& sums, const Scores& p, const Element* other_tile, float*) {
     const int lane = threadIdx.x % 32;
+    const gemm_bf16::SwizzledPlace<D> place(lane % 16, lane / 16);
+    const uint32_t other_address = shared_address(other_tile);
 #pragma unroll
     for (int k = 0; k < others / 8; k += 2) {
       const uint32_t a[4] = {pack_bf16(p.f[k][0], p.f[k][1]), pack_bf16(p.f[k][2], p.f[k][3]),
@@ -83,7 +88,7 @@ template <int D> struct AttentionTileBf16 {
 #pragma unroll
       for (int j = 0; j < D / 8; j += 2) {
         uint32_t b[4];
-        load_matrices_transposed(b, other_tile + gemm_bf16::swizzle<D>(8 * k + lane % 16, j + lane / 16));
+        load_matrices_transposed(b, other_address + place.at(8 * k, 8 * j));
         mma_bf16(sums.f[j], a, b[0], b[1]);
         mma_bf16(sums.f[j + 1], a, b[2], b[3]);
       }

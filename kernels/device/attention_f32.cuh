@@ -42,12 +42,14 @@ template <int D> struct AttentionTileF32 {
   }
 
   template <int Rows> __device__ static void copy(float* to, const float* from, int64_t step, int rows, int width) {
-    constexpr int chunks = D / 4;
-#pragma unroll 8
-    for (int i = 0; i < Rows * chunks / threads; ++i) {
-      const int at = i * threads + threadIdx.x, row = at / chunks, column = at % chunks * 4;
-      const bool inside = row < rows && column < width;
-      copy_async<16>(to + row * row_elements + column, inside ? from + row * step + column : from, inside);
+    constexpr int chunks = D / 4, row_step = threads / chunks;
+    const int first = threadIdx.x / chunks, column = threadIdx.x % chunks * 4;
+    const uint32_t address = shared_address(to + first * row_elements + column);
+    const float* source = from + first * step + column;
+#pragma unroll
+    for (int i = 0; i < Rows / row_step; ++i) {
+      const bool inside = first + i * row_step < rows && column < width;
+      copy_async<16>(address + 4 * i * row_step * row_elements, inside ? source + i * row_step * step : from, inside);
     }
   }
 

@@ -41,117 +41,136 @@ template <int RowElements> __device__ __forceinline__ int swizzle(int row, int c
   return row * RowElements + ((chunk ^ turn) << 3);
 }
 
+/// A lane's place in a tile with rows of RowElements: its address for matrices that begin some rows (a multiple of 8)
+/// and columns (a multiple of 16) further on costs one xor and one addition. In bytes from the tile's beginning.
+template <int RowElements> class SwizzledPlace {
+ public:
+  __device__ SwizzledPlace(int row, int chunk) : bytes_(2 * swizzle<RowElements>(row, chunk)) {}
+  __device__ uint32_t at(int rows, int columns) const { return (bytes_ ^ (2 * columns)) + rows * RowElements * 2; }
+
+ private:
+  uint32_t bytes_;
+};
+
 /// Brings one factor's piece of a step, R x 32 elements, to shared memory in chunks of 8 elements. Each of a block's
 /// Threads has `chunks` of them: at fixed places along the contiguous axis, `step` apart along the other one.
 /// Aligned: chunks lie in memory as 16 aligned bytes and are inside or outside as a whole. Else element by element.
 template <class Operand, int R, int Threads, bool KContiguous, bool Aligned> class Loader {
  public:
-  __device__ Loader(const Operand& operand, int first_row, int first_k) : operand_(operand), k_(first_k) {
-    const int t = threadIdx.x;
+  /// `to` is this factor's part of the first stage.
+  __device__ Loader(const Operand& operand, __nv_bfloat16* to, int first_row, int first_k) : operand_(operand) {
+    const int chunk = threadIdx.x % (row_elements / 8), major = threadIdx.x / (row_elements / 8);
+    to_ = to + swizzle<row_elements>(major, chunk);
+    address_ = shared_address(to_);
     if constexpr (KContiguous) {
-      major_ = t / (depth / 8), chunk_ = t % (depth / 8);
+      r_ = first_row + major, k_ = first_k + chunk * 8;
 #pragma unroll
-      for (int i = 0; i < chunks; ++i) rows_[i] = operand.row(first_row + major_ + i * step);
+      for (int i = 0; i < chunks; ++i) rows_[i] = operand.row(r_ + i * step);
     } else {
-      major_ = t / (R / 8), chunk_ = t % (R / 8);
-      rows_[0] = operand.row(first_row + chunk_ * 8);
+      r_ = first_row + chunk * 8, k_ = first_k + major;
+      rows_[0] = operand.row(r_);
     }
-    first_row_ = first_row;
   }
 
-  /// Starts the copies of the next step; `to` is this factor's part of a stage.
-  __device__ void load(__nv_bfloat16* to) {
+  /// Starts the copies of the next step into the stage that begins `offset` elements after the first one.
+  __device__ void load(int offset) {
     if constexpr (KContiguous) {
-      const typename Operand::Col col = operand_.col(k_ + chunk_ * 8);
+      const typename Operand::Col col = operand_.col(k_);
 #pragma unroll
-      for (int i = 0; i < chunks; ++i) {
-        const int row = major_ + i * step;
-        copy(to + swizzle<depth>(row, chunk_), rows_[i], col, first_row_ + row, k_ + chunk_ * 8);
-      }
+      for (int i = 0; i < chunks; ++i) copy(offset, i, rows_[i], col, r_ + i * step, k_);
     } else {
 #pragma unroll
-      for (int i = 0; i < chunks; ++i) {
-        const int k = major_ + i * step;
-        copy(to + swizzle<R>(k, chunk_), rows_[0], operand_.col(k_ + k), first_row_ + chunk_ * 8, k_ + k);
-      }
+      for (int i = 0; i < chunks; ++i) copy(offset, i, rows_[0], operand_.col(k_ + i * step), r_, k_ + i * step);
     }
     k_ += depth;
   }
 
  private:
-  static constexpr int chunks = R * depth / 8 / Threads;
-  static constexpr int step = KContiguous ? Threads * 8 / depth : Threads * 8 / R;
-  static_assert(chunks * Threads * 8 == R * depth);
+  static constexpr int chunks = R * depth / 8 / Threads, row_elements = KContiguous ? depth : R;
+  static constexpr int step = Threads * 8 / row_elements;
+  // A multiple of 8 rows does not change the swizzle.
+  static_assert(chunks * Threads * 8 == R * depth && step % 8 == 0);
 
-  __device__ void copy(__nv_bfloat16* to, typename Operand::Row row, typename Operand::Col col, int r, int k) {
+  __device__ void copy(int offset, int i, typename Operand::Row row, typename Operand::Col col, int r, int k) {
+    offset += i * step * row_elements;
     if constexpr (Aligned) {
       const __nv_bfloat16* from = operand_.at(row, col);
-      copy_async<16>(to, from ? from : operand_.data, from != nullptr);
+      copy_async<16>(address_ + 2 * offset, from ? from : operand_.data, from != nullptr);
     } else {
       __align__(16) __nv_bfloat16 elements[8];
 #pragma unroll
-      for (int i = 0; i < 8; ++i) {
+      for (int e = 0; e < 8; ++e) {
         const __nv_bfloat16* from =
-            KContiguous ? operand_.at(row, operand_.col(k + i)) : operand_.at(operand_.row(r + i), col);
-        elements[i] = from ? *from : __nv_bfloat16();
+            KContiguous ? operand_.at(row, operand_.col(k + e)) : operand_.at(operand_.row(r + e), col);
+        elements[e] = from ? *from : __nv_bfloat16();
       }
-      *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(elements);
+      *reinterpret_cast<uint4*>(to_ + offset) = *reinterpret_cast<const uint4*>(elements);
     }
   }
 
   const Operand& operand_;
   typename Operand::Row rows_[KContiguous ? chunks : 1];
-  int k_, first_row_, major_, chunk_;
+  __nv_bfloat16* to_;
+  uint32_t address_;
+  int k_, r_;
 };
 
-/// The fragment of the first factor with rows from m and products from k (a multiple of 16) of a stage.
-template <int R, bool KContiguous>
-__device__ __forceinline__ void load_left(uint32_t (&a)[4], const __nv_bfloat16* stage, int m, int k) {
-  const int lane = threadIdx.x % 32;
-  if constexpr (KContiguous) {
-    load_matrices(a, stage + swizzle<depth>(m + lane % 16, k / 8 + lane / 16));
-  } else {
-    load_matrices_transposed(a, stage + swizzle<R>(k + lane / 16 * 8 + lane % 8, m / 8 + lane / 8 % 2));
-  }
-}
+/// Reads fragments of one factor: 16 x 16 pieces, whichever way the tile lies.
+template <int R, bool KContiguous> class Fragments {
+ public:
+  /// For the first factor (rows from `first` on) or the second one (columns).
+  __device__ Fragments(bool left, int first) : place_(row(left, first), chunk(left, first)) {}
 
-/// Two neighbouring fragments of the second factor: columns from n in b[0], b[1], from n + 8 in b[2], b[3].
-template <int R, bool KContiguous>
-__device__ __forceinline__ void load_right(uint32_t (&b)[4], const __nv_bfloat16* stage, int n, int k) {
-  const int lane = threadIdx.x % 32;
-  if constexpr (KContiguous) {
-    load_matrices(b, stage + swizzle<depth>(n + lane / 16 * 8 + lane % 8, k / 8 + lane / 8 % 2));
-  } else {
-    load_matrices_transposed(b, stage + swizzle<R>(k + lane % 16, n / 8 + lane / 16));
+  /// The fragment that begins 16 i rows or columns further on, at k (a multiple of 16). First factor: as mma_bf16()
+  /// takes it. Second factor: to[0], to[1] are b0, b1 of eight columns, to[2], to[3] those of the next eight.
+  __device__ void load(uint32_t (&to)[4], uint32_t tile, int i, int k) const {
+    if constexpr (KContiguous) {
+      load_matrices(to, tile + place_.at(16 * i, k));
+    } else {
+      load_matrices_transposed(to, tile + place_.at(k, 16 * i));
+    }
   }
-}
+
+ private:
+  __device__ static int lane() { return threadIdx.x % 32; }
+  // Matrices 1 and 2 of a first factor are those of eight rows more and of eight k more; of a second factor the
+  // reverse.
+  __device__ static int low() { return lane() % 16; }
+  __device__ static int high() { return lane() / 16 * 8 + lane() % 8; }
+  __device__ static int row(bool left, int first) {
+    return (KContiguous ? first : 0) + (left == KContiguous ? low() : high());
+  }
+  __device__ static int chunk(bool left, int first) {
+    return (KContiguous ? 0 : first / 8) + (left == KContiguous ? lane() / 16 : lane() / 8 % 2);
+  }
+  SwizzledPlace<KContiguous ? depth : R> place_;
+};
 
 /// sums += the products of k in [k_begin, k_end) for this block's piece at (m0, n0); `shared` holds
 /// Tile::shared_elements. Whole steps of 32 are taken, the operands give zeros beyond their depth.
 template <class Tile, bool AContiguous, bool BContiguous, bool Aligned, class A, class B>
 __device__ void multiply(float (&sums)[Tile::fragments_m][Tile::fragments_n][4], __nv_bfloat16* shared, const A& a,
                          const B& b, int m0, int n0, int k_begin, int k_end) {
-  Loader<A, Tile::M, Tile::threads, AContiguous, Aligned> left(a, m0, k_begin);
-  Loader<B, Tile::N, Tile::threads, BContiguous, Aligned> right(b, n0, k_begin);
-  const int steps = (k_end - k_begin + depth - 1) / depth;
+  constexpr int right_tile = Tile::M * depth;
+  Loader<A, Tile::M, Tile::threads, AContiguous, Aligned> load_a(a, shared, m0, k_begin);
+  Loader<B, Tile::N, Tile::threads, BContiguous, Aligned> load_b(b, shared + right_tile, n0, k_begin);
   const int warp = threadIdx.x / 32;
-  const int m_warp = warp / Tile::warps_n * Tile::warp_m, n_warp = warp % Tile::warps_n * Tile::warp_n;
+  const Fragments<Tile::M, AContiguous> left(true, warp / Tile::warps_n * Tile::warp_m);
+  const Fragments<Tile::N, BContiguous> right(false, warp % Tile::warps_n * Tile::warp_n);
+  const uint32_t first_stage = shared_address(shared);
   const auto load = [&](int, int stage) {
-    left.load(shared + stage * Tile::stage_elements);
-    right.load(shared + stage * Tile::stage_elements + Tile::M * depth);
+    load_a.load(stage * Tile::stage_elements);
+    load_b.load(stage * Tile::stage_elements);
   };
   const auto compute = [&](int, int stage) {
-    const __nv_bfloat16 *left_stage = shared + stage * Tile::stage_elements,
-                        *right_stage = left_stage + Tile::M * depth;
+    const uint32_t tile_a = first_stage + 2 * stage * Tile::stage_elements, tile_b = tile_a + 2 * right_tile;
 #pragma unroll
     for (int k = 0; k < depth; k += 16) {
       uint32_t fa[Tile::fragments_m][4], fb[Tile::fragments_n / 2][4];
 #pragma unroll
-      for (int i = 0; i < Tile::fragments_m; ++i)
-        load_left<Tile::M, AContiguous>(fa[i], left_stage, m_warp + 16 * i, k);
+      for (int i = 0; i < Tile::fragments_m; ++i) left.load(fa[i], tile_a, i, k);
 #pragma unroll
-      for (int j = 0; j < Tile::fragments_n / 2; ++j)
-        load_right<Tile::N, BContiguous>(fb[j], right_stage, n_warp + 16 * j, k);
+      for (int j = 0; j < Tile::fragments_n / 2; ++j) right.load(fb[j], tile_b, j, k);
 #pragma unroll
       for (int i = 0; i < Tile::fragments_m; ++i) {
 #pragma unroll
@@ -160,7 +179,7 @@ __device__ void multiply(float (&sums)[Tile::fragments_m][Tile::fragments_n][4],
       }
     }
   };
-  pipelined<stages>(steps, load, compute);
+  pipelined<stages>((k_end - k_begin + depth - 1) / depth, load, compute);
 }
 
 }  // namespace weft::gemm_bf16

@@ -47,48 +47,42 @@ template <class Tile> struct Place {
 /// Aligned: four elements along r lie in memory as 16 aligned bytes and are inside or outside as a whole.
 template <class Operand, int R, int Threads, bool KContiguous, bool Aligned> class Loader {
  public:
-  __device__ Loader(const Operand& operand, int first_row, int first_k) : operand_(operand), k_(first_k) {
-    const int t = threadIdx.x;
-    if constexpr (KContiguous) {
-      k_place_ = t % 8, r_ = t / 8;
-    } else {
-      k_place_ = t / (R / width), r_ = t % (R / width) * width;
-    }
+  /// `to` is this factor's part of the first stage.
+  __device__ Loader(const Operand& operand, const float* to, int first_row, int first_k) : operand_(operand) {
+    const int t = threadIdx.x, k = KContiguous ? t % 8 : t / (R / width),
+              r = KContiguous ? t / 8 : t % (R / width) * width;
+    k_ = first_k + k;
+    address_ = shared_address(to + k * row_elements + r);
 #pragma unroll
-    for (int i = 0; i < rows; ++i) rows_[i] = operand.row(first_row + r_ + i * (Threads / 8));
+    for (int i = 0; i < rows; ++i) rows_[i] = operand.row(first_row + r + i * r_step);
   }
 
-  __device__ void load(float* to) {
-    if constexpr (KContiguous) {
+  /// Starts the copies of the next step into the stage that begins `offset` elements after the first one.
+  __device__ void load(int offset) {
+#pragma unroll(KContiguous ? 1 : depth)
+    for (int k = 0; k < depth; k += k_step) {
+      const typename Operand::Col col = operand_.col(k_ + k);
 #pragma unroll
-      for (int k = 0; k < depth; k += 8) {
-        const typename Operand::Col col = operand_.col(k_ + k_place_ + k);
-#pragma unroll
-        for (int i = 0; i < rows; ++i)
-          copy(to + (k + k_place_) * (R + padding) + r_ + i * (Threads / 8), rows_[i], col);
+      for (int i = 0; i < rows; ++i) {
+        const float* from = operand_.at(rows_[i], col);
+        copy_async<4 * width>(address_ + 4 * (offset + k * row_elements + i * r_step), from ? from : operand_.data,
+                              from != nullptr);
       }
-    } else {
-#pragma unroll
-      for (int k = 0; k < depth; k += k_step)
-        copy(to + (k + k_place_) * (R + padding) + r_, rows_[0], operand_.col(k_ + k_place_ + k));
     }
     k_ += depth;
   }
 
  private:
+  static constexpr int row_elements = R + padding;
   static constexpr int width = !KContiguous && Aligned ? 4 : 1;  // elements a copy
-  static constexpr int rows = KContiguous ? R / (Threads / 8) : 1;
-  static constexpr int k_step = Threads * width / R;
-  static_assert(KContiguous || (k_step > 0 && depth % k_step == 0));
-
-  __device__ void copy(float* to, typename Operand::Row row, typename Operand::Col col) {
-    const float* from = operand_.at(row, col);
-    copy_async<4 * width>(to, from ? from : operand_.data, from != nullptr);
-  }
+  static constexpr int r_step = Threads / 8, rows = KContiguous ? R / r_step : 1;
+  static constexpr int k_step = KContiguous ? 8 : Threads * width / R;
+  static_assert(k_step > 0 && depth % k_step == 0);
 
   const Operand& operand_;
   typename Operand::Row rows_[rows];
-  int k_, k_place_, r_;
+  uint32_t address_;
+  int k_;
 };
 
 /// sums += the products of k in [k_begin, k_end) for this block's piece at (m0, n0); `shared` holds
@@ -96,12 +90,13 @@ template <class Operand, int R, int Threads, bool KContiguous, bool Aligned> cla
 template <class Tile, bool AContiguous, bool BContiguous, bool Aligned, class A, class B>
 __device__ void multiply(float (&sums)[8][8], float* shared, const A& a, const B& b, int m0, int n0, int k_begin,
                          int k_end) {
-  Loader<A, Tile::M, Tile::threads, AContiguous, Aligned> left(a, m0, k_begin);
-  Loader<B, Tile::N, Tile::threads, BContiguous, Aligned> right(b, n0, k_begin);
+  constexpr int right_tile = depth * (Tile::M + padding);
+  Loader<A, Tile::M, Tile::threads, AContiguous, Aligned> load_a(a, shared, m0, k_begin);
+  Loader<B, Tile::N, Tile::threads, BContiguous, Aligned> load_b(b, shared + right_tile, n0, k_begin);
   const Place<Tile> place;
   const auto load = [&](int, int stage) {
-    left.load(shared + stage * Tile::stage_elements);
-    right.load(shared + stage * Tile::stage_elements + depth * (Tile::M + padding));
+    load_a.load(stage * Tile::stage_elements);
+    load_b.load(stage * Tile::stage_elements);
   };
   const auto read = [](float(&to)[8], const float* from, int half) {
     *reinterpret_cast<float4*>(to) = *reinterpret_cast<const float4*>(from);
@@ -109,7 +104,7 @@ __device__ void multiply(float (&sums)[8][8], float* shared, const A& a, const B
   };
   const auto compute = [&](int, int stage) {
     const float *left_stage = shared + stage * Tile::stage_elements + 4 * place.ty,
-                *right_stage = shared + stage * Tile::stage_elements + depth * (Tile::M + padding) + 4 * place.tx;
+                *right_stage = shared + stage * Tile::stage_elements + right_tile + 4 * place.tx;
 #pragma unroll
     for (int k = 0; k < depth; ++k) {
       __align__(16) float fa[8], fb[8];

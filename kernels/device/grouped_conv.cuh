@@ -12,7 +12,11 @@
 
 namespace weft::grouped {
 
-constexpr int threads = 256, pixels = 4;
+constexpr int threads = 256;
+
+/// Neighbouring output pixels of a thread: with a step of 2 their inputs do not overlap as much and need more
+/// registers.
+template <int Step> constexpr int pixels = Step == 1 ? 4 : 2;
 
 /// What the correlation kernel reads: taps x taps weights from every channel of a group to every output channel, f32,
 /// [tap][G in][C out]. Forward: the weights [C, G, 3, 3]. Input gradient: those of a phase (stride 1: all) mirrored,
@@ -36,16 +40,16 @@ __global__ void table_kernel(const T* w, float* table, int channels, int group, 
 struct Sizes {
   int n, channels;
   int in_height, in_width, origin_y, origin_x;
-  int grid_height, grid_width;                        // a thread has `pixels` neighbours along v
+  int grid_height, grid_width;                        // a thread has pixels<Step> neighbours along v
   int out_height, out_width, out_y, out_x, out_step;  // grid pixel (u, v) lies at (out_y + out_step u, ..)
 };
 
-/// Block: `quads` neighbouring quads (blockIdx.x) x threads / quads runs of four pixels at a time; blockIdx.y and then
+/// Block: `quads` neighbouring quads (blockIdx.x) x threads / quads runs of pixels<Step> at a time; blockIdx.y and then
 /// strides of gridDim.y for more runs. The weights of the block's quads stay in shared memory: taps^2 G 4 quads floats.
 /// Napkin maths a run and input quad in f32, 3 taps, step 1: 6 128-bit loads a row, 12 128-bit shared reads a row
 /// without conflicts (neighbouring quads), 576 multiply-adds. Registers: 16 sums, 24 inputs.
 template <class T, int G, int Step, int Taps>
-__global__ __launch_bounds__(threads, 2) void correlate_kernel(const T* x, const float* table, const T* bias, bool relu,
+__global__ __launch_bounds__(threads, 3) void correlate_kernel(const T* x, const float* table, const T* bias, bool relu,
                                                                T* y, Sizes s, int quads) {
   extern __shared__ __align__(16) float weights[];  // [tap][G][4 quads]
   using Quad = Pack<T, 4>;
@@ -58,15 +62,17 @@ __global__ __launch_bounds__(threads, 2) void correlate_kernel(const T* x, const
   const int quad = threadIdx.x % quads, slots = threads / quads, slot = threadIdx.x / quads;
   if (slot >= slots || 4 * quad >= present) return;
   const int channel = first + 4 * quad, group = channel / G * G;
-  const int runs_a_row = (s.grid_width + pixels - 1) / pixels, runs = s.n * s.grid_height * runs_a_row;
+  const int runs_a_row = (s.grid_width + pixels<Step> - 1) / pixels<Step>, runs = s.n * s.grid_height * runs_a_row;
   for (int run = blockIdx.y * slots + slot; run < runs; run += gridDim.y * slots) {
-    const int v = run % runs_a_row * pixels, u = run / runs_a_row % s.grid_height, n = run / runs_a_row / s.grid_height;
-    float sums[pixels][4] = {};
-    constexpr int columns = (pixels - 1) * Step + Taps;
+    const int v = run % runs_a_row * pixels<Step>, u = run / runs_a_row % s.grid_height,
+              n = run / runs_a_row / s.grid_height;
+    float sums[pixels<Step>][4] = {};
+    constexpr int columns = (pixels<Step> - 1) * Step + Taps;
 #pragma unroll 1
     for (int i = 0; i < G / 4; ++i) {
       const int in = (channel % G / 4 + i) % (G / 4) * 4;
-#pragma unroll
+// Unrolled, the loads of all rows would be in registers at once.
+#pragma unroll 1
       for (int p = 0; p < Taps; ++p) {
         const int iy = u * Step + s.origin_y + p;
         if (iy < 0 || iy >= s.in_height) continue;
@@ -88,7 +94,7 @@ __global__ __launch_bounds__(threads, 2) void correlate_kernel(const T* x, const
             const float4 w =
                 *reinterpret_cast<const float4*>(weights + ((p * Taps + q) * G + in + c) * strip + 4 * quad);
 #pragma unroll
-            for (int k = 0; k < pixels; ++k) {
+            for (int k = 0; k < pixels<Step>; ++k) {
               const float value = values[k * Step + q][c];
               sums[k][0] = fmaf(value, w.x, sums[k][0]);
               sums[k][1] = fmaf(value, w.y, sums[k][1]);
@@ -101,7 +107,7 @@ __global__ __launch_bounds__(threads, 2) void correlate_kernel(const T* x, const
     }
     const int oy = s.out_y + s.out_step * u;
 #pragma unroll
-    for (int k = 0; k < pixels; ++k) {
+    for (int k = 0; k < pixels<Step>; ++k) {
       if (v + k >= s.grid_width) continue;
       Quad out;
 #pragma unroll

@@ -19,15 +19,15 @@ __device__ __forceinline__ uint32_t shared_address(const void* shared) {
 /// Starts a copy of Bytes (4, 8 or 16) from global to shared memory; both addresses are multiples of Bytes. Where
 /// `inside` is false nothing is read (the global address must still be some valid one) and zeros are written.
 /// 16 bytes pass the first-level cache by, smaller ones go through it.
-template <int Bytes> __device__ __forceinline__ void copy_async(void* shared, const void* global, bool inside) {
+template <int Bytes> __device__ __forceinline__ void copy_async(uint32_t shared, const void* global, bool inside) {
   static_assert(Bytes == 4 || Bytes == 8 || Bytes == 16);
   const int bytes = inside ? Bytes : 0;
   if constexpr (Bytes == 16) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)), "l"(global),
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared), "l"(global),
                  "r"(bytes)
                  : "memory");
   } else {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(shared_address(shared)), "l"(global),
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;\n" ::"r"(shared), "l"(global),
                  "n"(Bytes), "r"(bytes)
                  : "memory");
   }
@@ -44,25 +44,27 @@ template <int Pending> __device__ __forceinline__ void copy_async_wait() {
 
 /// Four 8x8 matrices of 16-bit elements from shared memory. Lane 8 i + r holds the address of row r (16 bytes, 16-byte
 /// aligned) of matrix i; afterwards to[i] holds elements (g, 2 q) in its low and (g, 2 q + 1) in its high half.
-__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], const void* row) {
+__device__ __forceinline__ void load_matrices(uint32_t (&to)[4], uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
 
 /// The same, each matrix transposed: to[i] holds elements (2 q, g) and (2 q + 1, g) of what lies in memory.
-__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], const void* row) {
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&to)[4], uint32_t row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];\n"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-               : "r"(shared_address(row))
+               : "r"(row)
                : "memory");
 }
 
 /// d [16, 8] += a [16, 16] b [16, 8], bf16 factors and f32 sums.
-///   a[0]: (g, 2 q), (g, 2 q + 1)          a[1]: (g + 8, 2 q), ..       a[2]: (g, 2 q + 8), ..   a[3]: (g + 8, 2 q +
-///   8), .. b[0]: (k, n) = (2 q, g), (2 q + 1, g)  b[1]: (2 q + 8, g), .. d[0], d[1]: (g, 2 q), (g, 2 q + 1)     d[2],
-///   d[3]: (g + 8, 2 q), (g + 8, 2 q + 1)
+/// As (row, column):
+///
+/// - a[0] holds (g, 2 q) and (g, 2 q + 1), a[1] the same 8 rows below, a[2] 8 columns to the right, a[3] both;
+/// - b0 holds (2 q, g) and (2 q + 1, g), b1 the same 8 rows below;
+/// - d[0], d[1] are (g, 2 q) and (g, 2 q + 1), d[2], d[3] the same 8 rows below.
 __device__ __forceinline__ void mma_bf16(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};\n"

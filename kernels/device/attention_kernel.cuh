@@ -132,7 +132,7 @@ template <class T> struct Gradient {
 /// dq (ByKeys = false) or dk and dv (true). Block: Tile::own queries or keys; walks over the others. Sums: two products
 /// of D columns with ByKeys, one without.
 template <class Tile, bool ByKeys, class T = typename Tile::Element>
-__global__ __launch_bounds__(Tile::threads) void backward_kernel(Problem<T> p, Gradient<T> g, T* d_first, T* d_second) {
+__global__ __launch_bounds__(Tile::threads, 2) void backward_kernel(Problem<T> p, Gradient<T> g, T* d_first, T* d_second) {
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr int own_tile = Tile::own * Tile::row_elements, tile = Tile::others * Tile::row_elements;
   T *own = reinterpret_cast<T*>(memory), *ring = own + 2 * own_tile;

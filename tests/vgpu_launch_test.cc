@@ -233,6 +233,69 @@ TEST_CASE("races: within a block, between blocks, and what orders accesses") {
   CHECK(both.text.find("thread (32,0,0)") != std::string::npos);
 }
 
+TEST_CASE("the last block of a grid may read what the others wrote, if fences and an atomic lie between") {
+  vgpu::Options race;
+  race.checks = vgpu::check_race;
+  // Block b writes its word 0; the block that counts last adds them up.
+  const std::string text = R"(
+  setp.ne.u32 %p, %t, 0; @%p bra END;
+  add.u32 %r1, %b, 10; st.global.u32 [%o], %r1;
+  FENCE
+  atom.global.add.u32 %r2, [%all+252], 1;
+  setp.ne.u32 %p, %r2, 3; @%p bra END;
+  FENCE
+  ld.global.u32 %r1, [%all]; ld.global.u32 %r2, [%all+256]; ld.global.u32 %r3, [%all+512]; ld.global.u32 %r4, [%all+768];
+  add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; add.u32 %r1, %r1, %r4; st.global.u32 [%all+4], %r1;
+END: )";
+  const auto with = [&](const std::string& fence) {
+    std::string s = text;
+    for (size_t at; (at = s.find("FENCE")) != s.npos;) s.replace(at, 5, fence);
+    return s;
+  };
+  std::vector<uint32_t> r;
+  CHECK(catch_fault(with("membar.gl;"), 32, 4, race, nullptr, &r).kind == "");
+  CHECK(r[1] == 46);
+  CHECK(catch_fault(with("fence.acq_rel.gpu;"), 32, 4, race).kind == "");
+  CHECK(catch_fault(with("membar.cta;"), 32, 4, race).kind == "data race");
+  CHECK(catch_fault(with(""), 32, 4, race).kind == "data race");
+}
+
+TEST_CASE("device functions: calls from diverged lanes, parameters, results; recursion is refused") {
+  Gpu gpu;
+  auto* out = gpu.upload(std::vector<uint32_t>(32, 0));
+  const std::string text = std::string(ptx_header) + R"(
+.func (.param .b32 r) twice(.param .b32 x)
+{ .reg .b32 %a; ld.param.b32 %a, [x]; add.u32 %a, %a, %a; st.param.b32 [r+0], %a; ret; }
+.func (.param .align 4 .b8 r[8]) pair(.param .b32 x, .param .align 4 .b8 s[8])
+{ .reg .b32 %a, %b, %c; .reg .pred %p;
+  ld.param.b32 %a, [x]; ld.param.b32 %b, [s]; ld.param.b32 %c, [s+4];
+  setp.lt.u32 %p, %a, 8; @%p bra SMALL;
+  { .param .b32 p0; st.param.b32 [p0+0], %a; .param .b32 q; call.uni (q), twice, (p0); ld.param.b32 %a, [q+0]; }
+  SMALL: st.param.b32 [r+0], %a; add.u32 %b, %b, %c; st.param.b32 [r+4], %b; ret; }
+.visible .entry k(.param .u64 out)
+{ .reg .b32 %t, %u, %v, %w; .reg .b64 %o; .reg .pred %p;
+  ld.param.u64 %o, [out]; mov.u32 %t, %tid.x; mad.wide.u32 %o, %t, 4, %o;
+  and.b32 %u, %t, 1; setp.eq.u32 %p, %u, 0; mov.u32 %v, 0; @%p bra EVEN;
+  { .param .b32 p0; st.param.b32 [p0+0], %t; .param .align 4 .b8 p1[8]; st.param.b32 [p1+0], 100; st.param.b32 [p1+4], %t;
+    .param .align 4 .b8 q[8]; call.uni (q), pair, (p0, p1); ld.param.b32 %v, [q+0]; ld.param.b32 %w, [q+4]; add.u32 %v, %v, %w; }
+  bra END;
+  EVEN: { .param .b32 p0; st.param.b32 [p0+0], %t; .param .b32 q; call.uni (q), twice, (p0); ld.param.b32 %v, [q+0]; }
+  END: st.global.u32 [%o], %v; ret; }
+.func loop(.param .b32 x) { .reg .b32 %a; { .param .b32 p0; st.param.b32 [p0+0], 1; call.uni loop, (p0); } ret; }
+.visible .entry recursive() { { .param .b32 p0; st.param.b32 [p0+0], 1; call.uni loop, (p0); } ret; }
+)";
+  auto& module = gpu.machine.load(text);
+  gpu.launch(module, "k", {1}, {32}, 0, out);
+  for (uint32_t t = 0; t < 32; t++) CHECK(out[t] == (t % 2 == 0 ? 2 * t : (t < 8 ? t : 2 * t) + 100 + t));
+  std::string kind, report;
+  try {
+    gpu.launch(module, "recursive", {1}, {1}, 0);
+  } catch (const vgpu::Fault& f) {
+    report = f.report.text;
+  }
+  CHECK(report.find("recursion is not supported") != report.npos);
+}
+
 TEST_CASE("named barriers order only the warps that meet at them") {
   vgpu::Options race;
   race.checks = vgpu::check_race;

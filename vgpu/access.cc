@@ -136,6 +136,9 @@ u8* prepare_global(Warp& w, const Inst& in, Access& a, AccessKind kind, Range r)
   }
   check_alignment(w, in, a);
   if ((kind == AccessKind::atomic || in.strong) && block.program->ordered) wait_for_earlier_blocks(block);
+  if (block.race && block.program->fences && (kind == AccessKind::atomic || in.strong))
+    for (int l = 0; l < warp_size; l++)
+      if (a.mask >> l & 1) block.launch->hand_over(block, a.address[l]);
   if (region->written) {
     if (block.uninit && kind != AccessKind::write) check_global_written(w, in, a, *region);
     if (kind != AccessKind::read) mark_global_written(a, *region);

@@ -258,6 +258,7 @@ void Builder::add_instruction(const Statement& s) {
   }
   appended_.clear();
   program_->ordered = program_->ordered || inst.ordered;
+  program_->fences = program_->fences || inst.fence;
 }
 
 // .loc 2 449 9, function_name $L__info_string0, inlined_at 1 6 3

@@ -53,6 +53,7 @@ struct Inst {
   u8 width = 0;          // bytes of the register operand
   bool all_lanes = false;
   bool ordered = false;  // its result may depend on the order of blocks
+  bool fence = false;    // of the whole device
   bool strong = false;   // volatile, relaxed, acquire, release: no data race with atomics
   FlopClass flop_class = FlopClass::none;
   u32 flops = 0;         // per lane; per warp for mma
@@ -98,6 +99,7 @@ struct Program {
   u32 local_bytes = 0;      // per lane
   u32 static_shared = 0;
   bool ordered = false;     // holds an atomic whose result depends on the order of blocks, or a volatile access
+  bool fences = false;      // holds a device-wide fence: atomics may pass on what other blocks have written
   const std::vector<std::string>* files = nullptr;
 };
 

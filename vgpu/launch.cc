@@ -412,6 +412,8 @@ void run_blocks(LaunchState& launch, Block& block) {
       block.linear = launch.order.empty() ? position : launch.order[position];
       block.id = block_id(block.linear, launch.launch->grid);
       block.prefix_done = position == 0;
+      block.fenced = false;
+      block.acquired.clear();
       run_block(block);
       end_block(launch, block);
     }
@@ -430,6 +432,24 @@ void wait_for_earlier_blocks(Block& block) {
   launch.progress.wait(lock, [&] { return launch.finished >= block.position || launch.failed.load(); });
   if (launch.failed.load()) throw Stopped{};
   block.prefix_done = true;
+}
+
+void LaunchState::hand_over(Block& block, u64 address) {
+  const std::lock_guard lock(mutex);
+  Handover& h = handovers[address];
+  if (!h.place.empty()) block.acquired.push_back({&h, static_cast<u32>(h.place.size())});
+  if (block.fenced) h.place.try_emplace(static_cast<u32>(block.linear), static_cast<u32>(h.place.size()));
+}
+
+// `every_block`: the record stands for several blocks, of which one is known.
+bool LaunchState::taken_over(const Block& block, u64 other_block, bool every_block) {
+  const std::lock_guard lock(mutex);
+  for (const auto& [handover, before] : block.acquired) {
+    const auto it = handover->place.find(static_cast<u32>(other_block));
+    const bool known = it != handover->place.end() && it->second < before;
+    if (known && (!every_block || before + 1 >= launch->grid.count())) return true;
+  }
+  return false;
 }
 
 bool LaunchState::warned(const std::string& kind, u32 a, u32 b) {

@@ -4,8 +4,10 @@
 #include <atomic>
 #include <condition_variable>
 #include <exception>
+#include <map>
 #include <mutex>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "vgpu/machine.h"
@@ -13,6 +15,11 @@
 #include "vgpu/warp.h"
 
 namespace vgpu {
+
+// Blocks that executed a device-wide fence and then an atomic (or volatile) access of one address, in this order.
+struct Handover {
+  std::unordered_map<u32, u32> place;  // of each block
+};
 
 class LaunchState {
  public:
@@ -34,8 +41,13 @@ class LaunchState {
   std::condition_variable progress;
   u64 finished = 0;
   std::vector<bool> ended;
-  std::vector<std::string> outputs;  // of blocks that printed, by position
+  std::map<u64, std::string> outputs;  // of blocks that printed, by position
   std::exception_ptr error;
+
+  // The last-block idiom: what a block wrote before its fence is ordered before whoever touches the same atomic later.
+  void hand_over(Block& block, u64 address);
+  bool taken_over(const Block& block, u64 other_block, bool every_block);
+  std::unordered_map<u64, Handover> handovers;
 
   // Findings that are not errors: kind and text; the machine shows each pair of places once.
   bool warned(const std::string& kind, u32 a, u32 b);

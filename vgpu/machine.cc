@@ -109,8 +109,7 @@ void Machine::Impl::run(LaunchState& state, const Launch& l) {
 
 void Machine::Impl::finish(LaunchState& state, const Launch& l, std::vector<std::unique_ptr<Block>>& blocks,
                            std::vector<std::vector<Counts>>& counts) {
-  for (const std::string& text : state.outputs)
-    if (!text.empty()) on_print(text);
+  for (const auto& [position, text] : state.outputs) on_print(text);
   for (const LaunchState::Warning& w : state.warnings)
     if (warned.insert(fmt::format("{} {} {} {}", w.kind, l.kernel->name, w.a, w.b)).second) on_warning({w.kind, w.text});
   u64 read = 0, written = 0;
@@ -188,7 +187,6 @@ void Machine::launch(const Launch& launch) {
   state.shared_bytes = static_cast<u32>(launch.kernel->static_shared + launch.dynamic_shared);
   state.serial = ++impl_->serial;
   state.ended.resize(launch.grid.count());
-  state.outputs.resize(launch.grid.count());
   impl_->set_order(state, launch);
   impl_->run(state, launch);
 }

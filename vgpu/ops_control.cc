@@ -163,18 +163,22 @@ void decode_bar(Decoder& d) {
   if (tail) d.source_predicate(&Inst::e, d.operand(d.size() - 1));
 }
 
-// Memory is sequentially consistent here. Fences order nothing by themselves, in the race rule neither.
+// Memory is sequentially consistent here; for the race rule, an atomic after a device-wide fence hands on what the block has done.
+void device_fence(Warp& w, const Inst&, u32) { w.block->fenced = true; }
+
 void decode_fence(Decoder& d) {
   d.inst.run = nothing;
   if (d.has_opcode("membar")) {
-    d.require_one({"cta", "gl", "sys"});
+    d.inst.fence = d.require_one({"cta", "gl", "sys"}) != "cta";
   } else if (d.take("proxy")) {
     d.require_one({"async", "alias"});
     d.take_one({"global", "shared::cta", "shared::cluster"});
   } else {
     d.take_one({"sc", "acq_rel", "acquire", "release"});
-    d.require_one({"cta", "gpu", "sys", "cluster"});
+    const std::string_view scope = d.require_one({"cta", "gpu", "sys", "cluster"});
+    d.inst.fence = scope == "gpu" || scope == "sys";
   }
+  if (d.inst.fence) d.inst.run = device_fence;
   d.expect(0);
 }
 

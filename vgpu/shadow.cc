@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -131,7 +132,8 @@ bool RaceCheck::same_value(Record other, u64 other_block, int lane, u64 address)
 
 void RaceCheck::conflict(Record other, u64 other_block, bool other_writes, int lane, u64 address) {
   const u32 inst = inst_index(w_, in_);
-  const bool same_block = other_block == w_.block->linear;
+  const bool same_block = other_block == w_.block->linear && other.spread() != Record::several_blocks;
+  if (!same_block && w_.block->launch->taken_over(*w_.block, other_block, other.spread() == Record::several_blocks)) return;
   u32 thread = other.thread();
   if (other.spread() == Record::several_warps) {
     const WarpSets::Clocks& clocks = (*w_.block->sets)[other.set()];
@@ -267,8 +269,7 @@ struct GlobalShadow::Page {
   std::vector<GlobalCell> cells;
 
   void lock() {
-    while (busy.test_and_set(std::memory_order_acquire)) {
-    }
+    while (busy.test_and_set(std::memory_order_acquire)) std::this_thread::yield();  // its holder may not be running
   }
   void unlock() { busy.clear(std::memory_order_release); }
 

@@ -15,6 +15,7 @@ namespace vgpu {
 struct Block;
 struct Region;
 struct Footprint;
+struct Handover;
 class SharedShadow;
 class WarpSets;
 class LaunchState;
@@ -94,6 +95,8 @@ struct Block {
   std::unique_ptr<WarpSets> sets;
   Region* region = nullptr;          // the allocation touched last
   bool prefix_done = false;          // all blocks before this one have ended
+  bool fenced = false;               // it has executed a device-wide fence
+  std::vector<std::pair<const Handover*, u32>> acquired;  // what it took over, up to which place of the list
   std::string output;                // of printf
   u32 local_stride = 0;              // bytes of local memory a lane
   std::vector<Footprint*> footprints;  // pages that this core was the first to touch

@@ -10,7 +10,9 @@
 
 #include "kernels/device/copies.h"
 #include "kernels/device/permuted.h"
+#include "kernels/device/rows.h"
 #include "kernels/device/scatter.h"
+#include "kernels/device/tile.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -103,6 +105,50 @@ template <class Body> void walk(const Permuted& p, int a, int b, int64_t begin, 
   }
 }
 
+// y[r][c] = x[c][r] for a block of height rows of x, at most a line, and width elements of each, at most 4 lines. `stream`: past
+// the caches, where lines are aligned.
+template <class T>
+void transpose_block(const T* x, int64_t x_row, T* y, int64_t y_row, int64_t height, int64_t width,
+                     [[maybe_unused]] bool stream) {
+#ifdef __AVX512BW__
+  constexpr int64_t line = 64 / sizeof(T);
+  if constexpr (sizeof(T) == 2 || sizeof(T) == 4) {
+    using Word = uint32_t;
+    using V = tile::Vector<Word>;
+    if (height == line && width == line) {
+      stream = stream && (reinterpret_cast<uintptr_t>(y) | y_row * sizeof(T)) % 64 == 0;
+      if constexpr (sizeof(T) == 4) {
+        V block[line];
+        for (int64_t l = 0; l < line; ++l) block[l] = tile::load<V>(x + l * x_row);
+        tile::transpose<Word>(block);
+        for (int64_t l = 0; l < line; ++l) store_line(y + l * y_row, &block[l], stream);
+      } else {
+        // Neighbouring rows become words of two elements, which are transposed in two halves of 16 columns.
+        for (int64_t half = 0; half < line; half += line / 2) {
+          V block[line / 2];
+          for (int64_t l = 0; l < line / 2; ++l) {
+            typedef uint16_t Half __attribute__((vector_size(32)));
+            const T* at = x + 2 * l * x_row + half;
+            block[l] = __builtin_convertvector(tile::load<Half>(at), V) |
+                       __builtin_convertvector(tile::load<Half>(at + x_row), V) << 16;
+          }
+          tile::transpose<Word>(block);
+          for (int64_t l = 0; l < line / 2; ++l) store_line(y + (half + l) * y_row, &block[l], stream);
+        }
+      }
+      return;
+    }
+  }
+#endif
+  // Through a buffer, so that every line of x is read once even where its rows lie a power of two apart.
+  T buffer[64 / sizeof(T)][256 / sizeof(T)];
+  for (int64_t c = 0; c < height; ++c) std::memcpy(buffer[c], x + c * x_row, width * sizeof(T));
+  for (int64_t r = 0; r < width; ++r) {
+    T* out = y + r * y_row;
+    for (int64_t c = 0; c < height; ++c) out[c] = buffer[c][r];
+  }
+}
+
 template <class T> void permute_loop(const T* x, T* y, const Permuted& p, int64_t n) {
   const int last = p.rank - 1;
   const int64_t inner = p.extent[last];
@@ -114,29 +160,28 @@ template <class T> void permute_loop(const T* x, T* y, const Permuted& p, int64_
     });
     return;
   }
-  // A transposition of tiles between the axis that is dense in x and the one that is dense in y. A tile goes through a
-  // buffer, so that every line of x is read once even where its rows lie a power of two apart.
-  constexpr int64_t tile = 128 / sizeof(T) < 64 ? 128 / sizeof(T) : 64;
+  // A transposition between the axis that is dense in x and the one that is dense in y, in blocks of a line by a line.
+  constexpr int64_t line = 64 / sizeof(T), strip = 4 * line;
   int dense = 0;
   while (p.from[dense] != 1) ++dense;
-  const int64_t rows = p.extent[dense], row_tiles = (rows + tile - 1) / tile;
-  parallel_for(n / (inner * rows) * row_tiles, std::max<int64_t>(1, elements_grain / (inner * tile)),
+  const int64_t rows = p.extent[dense], strips = (rows + strip - 1) / strip;
+  const bool stream = streams<T>(n);
+  parallel_for(n / (inner * rows) * strips, std::max<int64_t>(1, elements_grain / (inner * strip)),
                [=, &p](int64_t begin, int64_t end) {
-                 T buffer[tile][tile];
                  for (int64_t unit = begin; unit < end; ++unit) {
-                   const int64_t r0 = unit % row_tiles * tile, height = std::min(tile, rows - r0);
-                   walk(p, dense, last, unit / row_tiles, unit / row_tiles + 1, [&](int64_t from, int64_t to) {
-                     for (int64_t c0 = 0; c0 < inner; c0 += tile) {
-                       const int64_t width = std::min(tile, inner - c0);
-                       for (int64_t c = 0; c < width; ++c)
-                         std::memcpy(buffer[c], x + from + r0 + (c0 + c) * p.from[last], height * sizeof(T));
-                       for (int64_t r = 0; r < height; ++r) {
-                         T* out = y + to + (r0 + r) * p.to[dense] + c0;
-                         for (int64_t c = 0; c < width; ++c) out[c] = buffer[c][r];
+                   const int64_t r0 = unit % strips * strip, r1 = std::min(rows, r0 + strip);
+                   walk(p, dense, last, unit / strips, unit / strips + 1, [&](int64_t from, int64_t to) {
+                     for (int64_t c = 0; c < inner; c += line) {
+                       // Where lines of y are cut off, the strip goes in one piece.
+                       const int64_t height = std::min(line, inner - c), step = height < line ? strip : line;
+                       for (int64_t r = r0; r < r1; r += step) {
+                         transpose_block(x + from + r + c * p.from[last], p.from[last], y + to + r * p.to[dense] + c,
+                                         p.to[dense], height, std::min(step, r1 - r), stream);
                        }
                      }
                    });
                  }
+                 if (stream) stream_fence();
                });
 }
 

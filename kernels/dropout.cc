@@ -4,6 +4,7 @@
 
 #include "kernels/device/elementwise.h"
 #include "kernels/device/philox_lanes.h"
+#include "kernels/device/rows.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -27,11 +28,16 @@ Tensor apply(const Tensor& x, double p, const PhiloxStream& stream) {
         const int64_t skip = i % 4, count = std::min(4 * philox_lanes - skip, end - i);
         philox_words(stream, i / 4, words);
         T* to = out + (i - begin);
+        alignas(64) A kept[4 * philox_lanes];
 #pragma omp simd
         for (int64_t j = 0; j < count; ++j) {
-          const A kept = static_cast<A>(x[i + j]) * scale;
-          to[j] = T((words[skip + j] >> 8) >= threshold ? kept : A{0});
+          const A scaled = static_cast<A>(x[i + j]) * scale;
+          kept[j] = (words[skip + j] >> 8) >= threshold ? scaled : A{0};
         }
+        constexpr int64_t line = 64 / sizeof(T);
+        int64_t j = 0;
+        for (; j + line <= count; j += line) write_line(to + j, kept + j, false);
+        for (; j < count; ++j) to[j] = T(kept[j]);
         i += count;
       }
     });

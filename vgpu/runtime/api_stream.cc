@@ -158,8 +158,9 @@ cudaError_t cudaStreamAddCallback(cudaStream_t handle, cudaStreamCallback_t call
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
-  return api_call([&](Runtime&) {
+  return api_call([&](Runtime& runtime) {
     require(event);
+    if (!(flags & cudaEventDisableTiming)) runtime.accounting = true;
     auto* made = new Event;
     made->flags = flags;
     events().insert(made);

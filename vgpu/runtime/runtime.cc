@@ -113,7 +113,8 @@ Runtime::Runtime()
       gpu(*settings.gpu),
       machine(settings.machine),
       timeline(settings.machine.schedule),
-      allocator(machine.memory(), gpu.memory_bytes) {
+      allocator(machine.memory(), gpu.memory_bytes),
+      accounting(!settings.counts_file.empty() || !settings.report_file.empty()) {
   report_host_access();
   machine.on_fault([this](const Report& report) { handle_fault(*this, report); });
 }

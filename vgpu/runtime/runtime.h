@@ -26,7 +26,7 @@ struct Settings {
   const Gpu* gpu;
   Options machine;
   bool check_leaks = true;
-  std::string counts_file;  ///< VGPU_COUNTS; "-" prints the table on stderr
+  std::string counts_file;  ///< VGPU_COUNTS
   std::string report_file;  ///< VGPU_REPORT
 };
 Settings read_settings();
@@ -69,6 +69,7 @@ class Runtime {
   Timeline timeline;
   Allocator allocator;
   Accounts accounts;
+  bool accounting;                   ///< whether anything asks for counts or times: a report, or an event that is timed
   cudaError_t sticky = cudaSuccess;  ///< once set, every call returns it
 
   /// The host has waited for `operation` (or the stream, or all), and goes on: device memory is closed to it.

@@ -34,19 +34,9 @@ void require_inside(Runtime& runtime, const void* address, size_t bytes, const c
   throw CudaError{cudaErrorInvalidValue};
 }
 
-double run_kernel(Runtime& runtime, const KernelWork& work, const Stream& stream) {
-  Machine& machine = runtime.machine;
+// Adds the launch that has just ended to its kernel's account; its bound in seconds.
+double account_for(Runtime& runtime, const KernelWork& work, const KernelCounts& counts) {
   const Kernel& kernel = *work.function->kernel;
-  Launch launch{&kernel, work.grid, work.block, work.dynamic_shared, work.parameters.data(), ""};
-  if (stream.number) launch.label = fmt::format("stream {}", stream.number);
-  machine.reset_counts();
-  try {
-    machine.launch(launch);
-  } catch (const Fault&) {
-    return 0;  // the fault handler has set the sticky error
-  }
-  std::vector<KernelCounts> counts = machine.counts();
-  if (counts.empty()) return 0;
   Account& account = runtime.accounts.find(kernel.name, work.grid, work.block, work.dynamic_shared);
   if (account.counts.launches == 0) {
     account.static_shared = kernel.static_shared;
@@ -55,10 +45,25 @@ double run_kernel(Runtime& runtime, const KernelWork& work, const Stream& stream
     account.occupancy = occupancy(runtime.gpu, account.resources, kernel.static_shared, work.dynamic_shared,
                                   static_cast<int>(work.block.count()), work.function->max_dynamic_shared);
   }
-  account.bound = speed_of_light(runtime.gpu, counts.front(), work.grid.count());
+  account.bound = speed_of_light(runtime.gpu, counts, work.grid.count());
   account.seconds += account.bound.seconds;
-  add_counts(account.counts, counts.front());
+  add_counts(account.counts, counts);
   return account.bound.seconds;
+}
+
+double run_kernel(Runtime& runtime, const KernelWork& work, const Stream& stream) {
+  Machine& machine = runtime.machine;
+  Launch launch{work.function->kernel, work.grid, work.block, work.dynamic_shared, work.parameters.data(), ""};
+  if (stream.number) launch.label = fmt::format("stream {}", stream.number);
+  if (runtime.accounting) machine.reset_counts();
+  try {
+    machine.launch(launch);
+  } catch (const Fault&) {
+    return 0;  // the fault handler has set the sticky error
+  }
+  if (!runtime.accounting) return 0;
+  std::vector<KernelCounts> counts = machine.counts();
+  return counts.empty() ? 0 : account_for(runtime, work, counts.front());
 }
 
 double run_copy(Runtime& runtime, const CopyWork& copy) {

@@ -94,6 +94,9 @@ int main() {
   CUDA(cudaGraphExecDestroy(exec));
   CUDA(cudaGraphDestroy(graph));
 
+  // With alpha 0 the factors are not looked at.
+  BLAS(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, m, m, &zero, nullptr, m, nullptr, m, &zero, dy.data, m));
+  EXPECT(dy.host()[5] == 0);
   EXPECT(cublasSgemm(handle, CUBLAS_OP_N, CUBLAS_OP_N, m, m, m, &one, dx.data, m - 1, di.data, m, &zero, dy.data, m) ==
          CUBLAS_STATUS_INVALID_VALUE);
   BLAS(cublasDestroy(handle));

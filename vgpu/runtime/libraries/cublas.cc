@@ -65,9 +65,7 @@ cublasStatus_t product(cublasHandle_t handle, const char* call, cublasOperation_
             *static_cast<const float*>(alpha),
             *static_cast<const float*>(beta),
             batch,
-            rounding_of(handle, compute, call),
-            {},
-            {}};
+            rounding_of(handle, compute, call)};
   if (a.type != CUDA_R_32F) gemm.rounding = Rounding::none;  // they are exact already
   return submit_gemm(handle->stream, call, gemm) == cudaSuccess ? CUBLAS_STATUS_SUCCESS
                                                                 : CUBLAS_STATUS_EXECUTION_FAILED;

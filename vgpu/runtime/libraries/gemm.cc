@@ -20,13 +20,14 @@ std::vector<float> pack(const GemmOperand& x, int64_t index, int64_t rows, int64
 }
 
 void compute_one(const Gemm& g, int64_t index) {
-  std::vector<float> a = pack(g.a, index, g.m, g.k, g.rounding), b = pack(g.b, index, g.k, g.n, g.rounding);
+  int64_t depth = g.alpha != 0 ? g.k : 0;  // A and B are not looked at where they do not count
+  std::vector<float> a = pack(g.a, index, g.m, depth, g.rounding), b = pack(g.b, index, depth, g.n, g.rounding);
   int64_t base = index * g.c.stride;
 #pragma omp parallel for
   for (int64_t i = 0; i < g.m; ++i) {
     std::vector<float> sums(static_cast<size_t>(g.n), 0.0f);
-    for (int64_t p = 0; p < g.k; ++p) {
-      float factor = a[static_cast<size_t>(i * g.k + p)];
+    for (int64_t p = 0; p < depth; ++p) {
+      float factor = a[static_cast<size_t>(i * depth + p)];
       const float* row = b.data() + p * g.n;
       for (int64_t j = 0; j < g.n; ++j) sums[static_cast<size_t>(j)] += factor * row[j];
     }
@@ -34,7 +35,7 @@ void compute_one(const Gemm& g, int64_t index) {
       int64_t at = base + i + j * g.c.ld;
       float value = g.alpha * sums[static_cast<size_t>(j)];
       if (g.beta != 0) value += g.beta * load(g.c.data, at, g.c.type);
-      store(g.to, at, g.c.type, g.epilogue ? g.epilogue(value, i) : value);
+      store(g.to, at, g.c.type, value);
     }
   }
 }
@@ -67,7 +68,6 @@ cudaError_t submit_gemm(cudaStream_t stream, const std::string& call, const Gemm
     add_operand(described.reads, g.b, g.k, g.n, g.batch);
   }
   if (g.beta != 0) add_ranges(described.reads, g.c.data, g.c, g.m, g.n, g.batch);
-  if (g.bias.address) described.reads.push_back(g.bias);
   add_ranges(described.writes, g.to, g.c, g.m, g.n, g.batch);
   described.flop = 2.0 * static_cast<double>(g.m) * static_cast<double>(g.n) * static_cast<double>(g.k) *
                    static_cast<double>(g.batch);

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <functional>
 #include <string>
 
 #include "vgpu/runtime/library_call.h"
@@ -17,7 +16,7 @@ struct GemmOperand {
   bool transposed = false;
 };
 
-/// C = epilogue(alpha * op(A) op(B) + beta * C) for every matrix of a batch; op(A) is m x k, op(B) k x n. Sums are
+/// C = alpha * op(A) op(B) + beta * C for every matrix of a batch; op(A) is m x k, op(B) k x n. Sums are
 /// taken in f32.
 struct Gemm {
   int64_t m, n, k;
@@ -26,8 +25,6 @@ struct Gemm {
   float alpha = 1, beta = 0;
   int64_t batch = 1;
   Rounding rounding = Rounding::none;
-  std::function<float(float value, int64_t row)> epilogue;  ///< may be empty
-  VgpuRange bias{};                                         ///< what the epilogue reads; may be empty
 };
 
 /// Puts the product on the stream. `call` names it in reports.

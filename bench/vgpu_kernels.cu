@@ -1,6 +1,6 @@
-// Kernels of the kinds that weft has, small and plain, each checked against the CPU: they measure the virtual GPU and prove that it runs
-// what nvcc emits for every architecture. Prints one line a kernel; exit code 1 if a result is wrong.
-// usage: vgpu_kernels [--repeat N] [--cpu-time] [--no-mma] [NAME ...]
+// Kernels of the kinds that weft has, small and plain, each checked against the CPU: they measure the virtual GPU and
+// prove that it runs what nvcc emits for every architecture. Prints one line a kernel; exit code 1 if a result is
+// wrong. usage: vgpu_kernels [--repeat N] [--cpu-time] [--no-mma] [NAME ...]
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -117,20 +117,26 @@ template <bool Transposed>
 __device__ void load4(uint32_t (&r)[4], const void* p) {
   if (Transposed)
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(p)));
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(p)));
   else
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(p)));
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(shared_address(p)));
 }
 __device__ void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
-__global__ void __launch_bounds__(128) hgemm_mma(const __nv_bfloat16* A, const __nv_bfloat16* B, float* C, int M, int N, int K) {
+__global__ void __launch_bounds__(128)
+    hgemm_mma(const __nv_bfloat16* A, const __nv_bfloat16* B, float* C, int M, int N, int K) {
 #if __CUDA_ARCH__ >= 800
   constexpr int la = 40, lb = 72;  // padded rows: no bank conflicts
   __shared__ __align__(16) __nv_bfloat16 a[2][64 * la], b[2][32 * lb];
-  const int t = threadIdx.x, lane = t % 32, wm = t / 64 * 32, wn = t / 32 % 2 * 32, m0 = blockIdx.y * 64, n0 = blockIdx.x * 64;
+  const int t = threadIdx.x, lane = t % 32, wm = t / 64 * 32, wn = t / 32 % 2 * 32, m0 = blockIdx.y * 64,
+            n0 = blockIdx.x * 64;
   float acc[2][4][4] = {};
   const auto load = [&](int s, int k0) {
     for (int c = t; c < 256; c += 128) {
@@ -245,7 +251,8 @@ static bool cpu_time = false;  // rates per second of processor time: on a busy 
 static std::vector<std::string> wanted;
 
 // Runs a launch `repeat` times and reports `work` per second.
-static void run(const char* name, double work, const char* unit, const std::function<void()>& launch, const std::function<double()>& error) {
+static void run(const char* name, double work, const char* unit, const std::function<void()>& launch,
+                const std::function<double()>& error) {
   bool chosen = wanted.empty();
   for (const std::string& w : wanted) chosen = chosen || w == name;
   if (!chosen) return;
@@ -267,23 +274,27 @@ static void bench_rows() {
   const int n = 65536;
   const auto x = random_vector(n);
   Device<float> dx(x), dy(std::vector<float>(n, 0.f));
-  run("gelu_map", n, "elem",
+  run(
+      "gelu_map", n, "elem",
       [&] { gelu_map<<<n / 4 / 256, 256>>>(reinterpret_cast<float4*>(dx.p), reinterpret_cast<float4*>(dy.p), n / 4); },
       [&] {
         std::vector<float> want(n);
-        for (int i = 0; i < n; i++) want[i] = 0.5f * x[i] * (1 + std::tanh(0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
+        for (int i = 0; i < n; i++)
+          want[i] = 0.5f * x[i] * (1 + std::tanh(0.7978845608f * (x[i] + 0.044715f * x[i] * x[i] * x[i])));
         return worst(dy.get(), want);
       });
   const int rows = 64, columns = 1000;
   const auto s = random_vector(rows * columns);
   Device<float> ds(s), dt(std::vector<float>(rows * columns, 0.f));
-  run("softmax_rows", rows * columns, "elem", [&] { softmax_rows<<<rows, 256>>>(ds.p, dt.p, columns); },
+  run(
+      "softmax_rows", rows * columns, "elem", [&] { softmax_rows<<<rows, 256>>>(ds.p, dt.p, columns); },
       [&] {
         std::vector<float> want(rows * columns);
         for (int r = 0; r < rows; r++) {
           double sum = 0;
           for (int i = 0; i < columns; i++) sum += std::exp(static_cast<double>(s[r * columns + i]));
-          for (int i = 0; i < columns; i++) want[r * columns + i] = static_cast<float>(std::exp(static_cast<double>(s[r * columns + i])) / sum);
+          for (int i = 0; i < columns; i++)
+            want[r * columns + i] = static_cast<float>(std::exp(static_cast<double>(s[r * columns + i])) / sum);
         }
         return worst(dt.get(), want);
       });
@@ -293,18 +304,22 @@ static void bench_norm() {
   const int rows = 128, n = 768;
   const auto x = random_vector(rows * n), w = random_vector(n), b = random_vector(n);
   Device<float> dx(x), dw(w), db(b), dy(std::vector<float>(rows * n, 0.f)), sums(std::vector<float>(n, 0.f));
-  run("layer_norm_forward", rows * n, "elem", [&] { layer_norm_forward<<<rows / 4, 128>>>(dx.p, dw.p, db.p, dy.p, rows, n); },
+  run(
+      "layer_norm_forward", rows * n, "elem",
+      [&] { layer_norm_forward<<<rows / 4, 128>>>(dx.p, dw.p, db.p, dy.p, rows, n); },
       [&] {
         std::vector<float> want(rows * n);
         for (int r = 0; r < rows; r++) {
           double mean = 0, var = 0;
           for (int i = 0; i < n; i++) mean += x[r * n + i] / static_cast<double>(n);
           for (int i = 0; i < n; i++) var += (x[r * n + i] - mean) * (x[r * n + i] - mean) / n;
-          for (int i = 0; i < n; i++) want[r * n + i] = static_cast<float>((x[r * n + i] - mean) / std::sqrt(var + 1e-5) * w[i] + b[i]);
+          for (int i = 0; i < n; i++)
+            want[r * n + i] = static_cast<float>((x[r * n + i] - mean) / std::sqrt(var + 1e-5) * w[i] + b[i]);
         }
         return worst(dy.get(), want);
       });
-  run("column_sums", rows * n, "elem",
+  run(
+      "column_sums", rows * n, "elem",
       [&] {
         cudaMemset(sums.p, 0, n * 4);
         column_sums<<<8, 256>>>(dx.p, sums.p, rows, n);
@@ -332,17 +347,21 @@ static void bench_gemm(bool tensor_cores) {
       for (int j = 0; j < N; j++) {
         double s = 0;
         for (int k = 0; k < K; k++)
-          s += half ? static_cast<double>(__bfloat162float(ha[i * K + k])) * __bfloat162float(hb[k * N + j]) : static_cast<double>(a[i * K + k]) * b[k * N + j];
+          s += half ? static_cast<double>(__bfloat162float(ha[i * K + k])) * __bfloat162float(hb[k * N + j])
+                    : static_cast<double>(a[i * K + k]) * b[k * N + j];
         c[i * N + j] = static_cast<float>(s);
       }
     return c;
   };
   Device<float> da(a), db(b), dc(std::vector<float>(M * N, 0.f)), dh(std::vector<float>(M * N, 0.f));
   Device<__nv_bfloat16> dha(ha), dhb(hb);
-  run("sgemm_64", 2. * M * N * K, "FLOP", [&] { sgemm_64<<<dim3(N / 64, M / 64), 256>>>(da.p, db.p, dc.p, M, N, K); },
+  run(
+      "sgemm_64", 2. * M * N * K, "FLOP", [&] { sgemm_64<<<dim3(N / 64, M / 64), 256>>>(da.p, db.p, dc.p, M, N, K); },
       [&] { return worst(dc.get(), want(false)); });
   if (tensor_cores)
-    run("hgemm_mma", 2. * M * N * K, "FLOP", [&] { hgemm_mma<<<dim3(N / 64, M / 64), 128>>>(dha.p, dhb.p, dh.p, M, N, K); },
+    run(
+        "hgemm_mma", 2. * M * N * K, "FLOP",
+        [&] { hgemm_mma<<<dim3(N / 64, M / 64), 128>>>(dha.p, dhb.p, dh.p, M, N, K); },
         [&] { return worst(dh.get(), want(true)); });
 }
 
@@ -350,7 +369,9 @@ static void bench_flash() {
   const int T = 128;
   const auto q = random_vector(T * 64), k = random_vector(T * 64), v = random_vector(T * 64);
   Device<float> dq(q), dk(k), dv(v), d_o(std::vector<float>(T * 64, 0.f));
-  run("flash_causal", 4. * 64 * T * (T + 1) / 2, "FLOP", [&] { flash_causal<<<T / 64, 64>>>(dq.p, dk.p, dv.p, d_o.p, T); },
+  run(
+      "flash_causal", 4. * 64 * T * (T + 1) / 2, "FLOP",
+      [&] { flash_causal<<<T / 64, 64>>>(dq.p, dk.p, dv.p, d_o.p, T); },
       [&] {
         std::vector<float> want(T * 64);
         for (int i = 0; i < T; i++) {
@@ -389,6 +410,8 @@ int main(int argc, char** argv) {
   bench_gemm(tensor_cores);
   bench_flash();
   Device<int> out(std::vector<int>(1024, 0));
-  run("barriers", 1000. * 1024, "barrier", [&] { barriers<<<4, 256>>>(out.p, 1000); }, [&] { return out.get()[1023] == 1000 ? 0. : 1.; });
+  run(
+      "barriers", 1000. * 1024, "barrier", [&] { barriers<<<4, 256>>>(out.p, 1000); },
+      [&] { return out.get()[1023] == 1000 ? 0. : 1.; });
   return failures != 0;
 }

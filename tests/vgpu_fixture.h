@@ -35,7 +35,8 @@ struct Gpu {
   }
 
   template <class... Args>
-  void launch(vgpu::Module& module, const char* kernel, vgpu::Dim3 grid, vgpu::Dim3 block, size_t shared, Args... args) {
+  void launch(vgpu::Module& module, const char* kernel, vgpu::Dim3 grid, vgpu::Dim3 block, size_t shared,
+              Args... args) {
     const vgpu::Kernel* k = module.find_kernel(kernel);
     if (!k) throw std::runtime_error("no kernel " + std::string(kernel));
     std::vector<char> parameters(k->parameter_bytes + 1);

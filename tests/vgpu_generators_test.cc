@@ -1,5 +1,5 @@
-// nvcc has two code generators, one up to sm_90 and one from sm_100 on: the sample kernels of bench/vgpu_kernels.cu give the same results
-// from the PTX of both. (vgpu_architectures_test.sh checks those of sm_80 against the CPU.)
+// nvcc has two code generators, one up to sm_90 and one from sm_100 on: the sample kernels of bench/vgpu_kernels.cu
+// give the same results from the PTX of both. (vgpu_architectures_test.sh checks those of sm_80 against the CPU.)
 #include "vgpu/machine.h"
 
 #include <doctest/doctest.h>

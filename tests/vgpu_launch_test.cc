@@ -126,10 +126,10 @@ struct Caught {
   std::string kind, text;
 };
 
-// Launches one block of `threads` of a kernel whose body has %t = threadIdx.x, %b = blockIdx.x, %o = its word of an array of 64 words per
-// block, %s = its word of shared memory.
-Caught catch_fault(const std::string& body, uint32_t threads = 64, uint32_t blocks = 1, vgpu::Options options = {}, std::vector<vgpu::Report>* warnings = nullptr,
-                   std::vector<uint32_t>* result = nullptr) {
+// Launches one block of `threads` of a kernel whose body has %t = threadIdx.x, %b = blockIdx.x, %o = its word of an
+// array of 64 words per block, %s = its word of shared memory.
+Caught catch_fault(const std::string& body, uint32_t threads = 64, uint32_t blocks = 1, vgpu::Options options = {},
+                   std::vector<vgpu::Report>* warnings = nullptr, std::vector<uint32_t>* result = nullptr) {
   Gpu gpu(options);
   uint32_t* out = gpu.upload(std::vector<uint32_t>(64 * blocks, 0));
   uint32_t* raw = gpu.allocate<uint32_t>(64);
@@ -172,7 +172,8 @@ TEST_CASE("bounds, alignment, use after free") {
   auto* p = gpu.upload(std::vector<uint32_t>(64, 1));
   gpu.machine.memory().remove(p, "cudaFree at test.cu:7");
   auto& module = gpu.machine.load(std::string(ptx_header) +
-                                  ".visible .entry k(.param .u64 p) { .reg .b64 %a; .reg .b32 %r; ld.param.u64 %a, [p]; ld.global.u32 %r, [%a+8]; ret; }");
+                                  ".visible .entry k(.param .u64 p) { .reg .b64 %a; .reg .b32 %r; ld.param.u64 %a, "
+                                  "[p]; ld.global.u32 %r, [%a+8]; ret; }");
   try {
     gpu.launch(module, "k", {1}, {1}, 0, p);
     CHECK(false);
@@ -194,13 +195,15 @@ TEST_CASE("uninitialised reads of shared and global memory") {
 
 TEST_CASE("races: within a block, between blocks, and what orders accesses") {
   // Write, then another thread of another warp reads.
-  const std::string write = "st.shared.u32 [%s], %t; ", read_other = "xor.b32 %r1, %t, 32; mad.lo.u32 %r1, %r1, 4, %base; ld.shared.u32 %r2, [%r1]; ";
+  const std::string write = "st.shared.u32 [%s], %t; ",
+                    read_other = "xor.b32 %r1, %t, 32; mad.lo.u32 %r1, %r1, 4, %base; ld.shared.u32 %r2, [%r1]; ";
   vgpu::Options race;
   race.checks = vgpu::check_race;
   CHECK(catch_fault(write + read_other, 64, 1, race).kind == "data race");
   CHECK(catch_fault(write + "bar.sync 0; " + read_other, 64, 1, race).kind == "");
   CHECK(catch_fault(write + "bar.sync 0; " + read_other + "st.shared.u32 [%s], 0;", 64, 1, race).kind == "data race");
-  CHECK(catch_fault(write + "bar.sync 0; " + read_other + "bar.sync 0; st.shared.u32 [%s], 0;", 64, 1, race).kind == "");
+  CHECK(catch_fault(write + "bar.sync 0; " + read_other + "bar.sync 0; st.shared.u32 [%s], 0;", 64, 1, race).kind ==
+        "");
   // Within a warp: a __syncwarp orders, a shuffle only looks like it.
   const std::string read_lane = "xor.b32 %r1, %t, 1; mad.lo.u32 %r1, %r1, 4, %base; ld.shared.u32 %r2, [%r1]; ";
   CHECK(catch_fault(write + read_lane, 32, 1, race).kind == "data race");
@@ -216,13 +219,21 @@ TEST_CASE("races: within a block, between blocks, and what orders accesses") {
   CHECK(catch_fault("st.shared.u32 [%base], %t;", 32, 1, race).kind == "data race");
   CHECK(catch_fault("st.global.u32 [%all], %t;", 32, 1, race).kind == "data race");
   // Neighbours in one word do not conflict.
-  CHECK(catch_fault("add.u32 %r1, %base, %t; st.shared.u8 [%r1], %t; ld.shared.u8 %r2, [%r1];", 64, 1, race).kind == "");
-  CHECK(catch_fault("cvt.u64.u32 %rd0, %t; add.u64 %rd0, %all, %rd0; st.global.u8 [%rd0], %t; ld.global.u8 %r2, [%rd0];", 64, 1, race).kind == "");
+  CHECK(catch_fault("add.u32 %r1, %base, %t; st.shared.u8 [%r1], %t; ld.shared.u8 %r2, [%r1];", 64, 1, race).kind ==
+        "");
+  CHECK(
+      catch_fault("cvt.u64.u32 %rd0, %t; add.u64 %rd0, %all, %rd0; st.global.u8 [%rd0], %t; ld.global.u8 %r2, [%rd0];",
+                  64, 1, race)
+          .kind == "");
   // Between blocks only atomics.
   CHECK(catch_fault("st.global.u32 [%o], 1; bar.sync 0; ld.global.u32 %r1, [%all];", 64, 2, race).kind == "data race");
-  CHECK(catch_fault("ld.global.u32 %r1, [%all]; bar.sync 0; setp.eq.u32 %p, %t, 0; @%p st.global.u32 [%all], %b;", 64, 2, race).kind == "data race");
+  CHECK(catch_fault("ld.global.u32 %r1, [%all]; bar.sync 0; setp.eq.u32 %p, %t, 0; @%p st.global.u32 [%all], %b;", 64,
+                    2, race)
+            .kind == "data race");
   CHECK(catch_fault("red.global.add.u32 [%all], 1;", 64, 4, race).kind == "");
-  CHECK(catch_fault("setp.eq.u32 %p, %t, 0; @%p red.global.add.u32 [%all], 1; @%p ld.global.u32 %r1, [%all];", 64, 4, race).kind == "data race");
+  CHECK(catch_fault("setp.eq.u32 %p, %t, 0; @%p red.global.add.u32 [%all], 1; @%p ld.global.u32 %r1, [%all];", 64, 4,
+                    race)
+            .kind == "data race");
   CHECK(catch_fault("red.shared.add.u32 [%base], 1; bar.sync 0; ld.shared.u32 %r1, [%base];", 64, 1, race).kind == "");
   CHECK(catch_fault("red.shared.add.u32 [%base], 1; ld.shared.u32 %r1, [%base];", 64, 1, race).kind == "data race");
   // Both sides are named.
@@ -244,7 +255,8 @@ TEST_CASE("the last block of a grid may read what the others wrote, if fences an
   atom.global.add.u32 %r2, [%all+252], 1;
   setp.ne.u32 %p, %r2, 3; @%p bra END;
   FENCE
-  ld.global.u32 %r1, [%all]; ld.global.u32 %r2, [%all+256]; ld.global.u32 %r3, [%all+512]; ld.global.u32 %r4, [%all+768];
+  ld.global.u32 %r1, [%all]; ld.global.u32 %r2, [%all+256];
+  ld.global.u32 %r3, [%all+512]; ld.global.u32 %r4, [%all+768];
   add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; add.u32 %r1, %r1, %r4; st.global.u32 [%all+4], %r1;
 END: )";
   const auto with = [&](const std::string& fence) {
@@ -276,8 +288,9 @@ TEST_CASE("device functions: calls from diverged lanes, parameters, results; rec
 { .reg .b32 %t, %u, %v, %w; .reg .b64 %o; .reg .pred %p;
   ld.param.u64 %o, [out]; mov.u32 %t, %tid.x; mad.wide.u32 %o, %t, 4, %o;
   and.b32 %u, %t, 1; setp.eq.u32 %p, %u, 0; mov.u32 %v, 0; @%p bra EVEN;
-  { .param .b32 p0; st.param.b32 [p0+0], %t; .param .align 4 .b8 p1[8]; st.param.b32 [p1+0], 100; st.param.b32 [p1+4], %t;
-    .param .align 4 .b8 q[8]; call.uni (q), pair, (p0, p1); ld.param.b32 %v, [q+0]; ld.param.b32 %w, [q+4]; add.u32 %v, %v, %w; }
+  { .param .b32 p0; st.param.b32 [p0+0], %t; .param .align 4 .b8 p1[8]; st.param.b32 [p1+0], 100;
+    st.param.b32 [p1+4], %t; .param .align 4 .b8 q[8]; call.uni (q), pair, (p0, p1);
+    ld.param.b32 %v, [q+0]; ld.param.b32 %w, [q+4]; add.u32 %v, %v, %w; }
   bra END;
   EVEN: { .param .b32 p0; st.param.b32 [p0+0], %t; .param .b32 q; call.uni (q), twice, (p0); ld.param.b32 %v, [q+0]; }
   END: st.global.u32 [%o], %v; ret; }
@@ -316,7 +329,8 @@ END: )";
 
 TEST_CASE("barriers that not everyone comes to") {
   CHECK(catch_fault("setp.lt.u32 %p, %t, 16; @%p bar.sync 0; st.global.u32 [%o], %t;").kind == "barrier");
-  CHECK(catch_fault("setp.lt.u32 %p, %t, 32; @%p bra A; bar.sync 0; bra END; A: bar.sync 0; END: ").text.find("different barriers") != std::string::npos);
+  CHECK(catch_fault("setp.lt.u32 %p, %t, 32; @%p bra A; bar.sync 0; bra END; A: bar.sync 0; END: ")
+            .text.find("different barriers") != std::string::npos);
   CHECK(catch_fault("setp.lt.u32 %p, %t, 32; @!%p bra END; bar.sync 0; END: bar.sync 1;").kind == "barrier");
   CHECK(catch_fault("bar.sync 1, 32; bar.sync 0;").kind == "");
   CHECK(catch_fault("bar.sync 16;").kind == "barrier");
@@ -324,9 +338,13 @@ TEST_CASE("barriers that not everyone comes to") {
   // Early returns are no divergence: exited threads are not waited for.
   CHECK(catch_fault("setp.lt.u32 %p, %t, 40; @%p bra END; bar.sync 0; END: ").kind == "");
   std::vector<uint32_t> r;
-  CHECK(catch_fault("setp.lt.u32 %p, %t, 5; bar.red.popc.u32 %r1, 0, %p; bar.red.and.pred %q, 0, %p; selp.u32 %r2, 1000, 0, %q; "
-                    "bar.red.or.pred %q, 0, %p; selp.u32 %r3, 100, 0, %q; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; st.global.u32 [%o], %r1;",
-                    64, 1, {}, nullptr, &r).kind == "");
+  CHECK(
+      catch_fault(
+          "setp.lt.u32 %p, %t, 5; bar.red.popc.u32 %r1, 0, %p; bar.red.and.pred %q, 0, %p; selp.u32 %r2, 1000, 0, %q; "
+          "bar.red.or.pred %q, 0, %p; selp.u32 %r3, 100, 0, %q; add.u32 %r1, %r1, %r2; add.u32 %r1, %r1, %r3; "
+          "st.global.u32 [%o], %r1;",
+          64, 1, {}, nullptr, &r)
+          .kind == "");
   CHECK(r == std::vector<uint32_t>(64, 105));
 }
 
@@ -340,7 +358,9 @@ TOP: bar.sync 0;
 INNER: setp.ge.u32 %p, %r2, %t; @%p bra NEXT;
   add.u32 %r2, %r2, 1; add.u32 %r4, %r4, 1; bra INNER;
 NEXT: add.u32 %r1, %r1, 1; setp.lt.u32 %p, %r1, 3; @%p bra TOP;
-  st.global.u32 [%o], %r4;)", 64, 1, {}, nullptr, &r).kind == "");
+  st.global.u32 [%o], %r4;)",
+                    64, 1, {}, nullptr, &r)
+            .kind == "");
   for (uint32_t t = 0; t < 64; t++) CHECK(r[t] == 3 * t);
 }
 
@@ -350,7 +370,9 @@ TEST_CASE("a lane that holds a lock is not starved by those that spin for it, no
   setp.eq.u32 %p, %t, 0; @%p st.shared.u32 [%base], 0; bar.sync 0;
 SPIN: atom.shared.cas.b32 %r1, [%base], 0, 1; setp.ne.u32 %p, %r1, 0; @%p bra SPIN;
   ld.volatile.global.u32 %r2, [%all]; add.u32 %r2, %r2, 1; st.volatile.global.u32 [%all], %r2;
-  atom.shared.exch.b32 %r1, [%base], 0;)", 64, 1, {}, nullptr, &r).kind == "");
+  atom.shared.exch.b32 %r1, [%base], 0;)",
+                    64, 1, {}, nullptr, &r)
+            .kind == "");
   CHECK(r[0] == 64);
   vgpu::Options options;
   options.max_warp_instructions = 1000000;
@@ -363,8 +385,11 @@ TEST_CASE("sums of floats by atomics do not depend on the number of cores") {
     vgpu::Options options;
     options.threads = threads;
     std::vector<uint32_t> r;
-    CHECK(catch_fault("cvt.rn.f32.u32 %r1, %r0; rcp.rn.f32 %r1, %r1; setp.gt.u32 %p, %r0, 0; @%p red.global.add.f32 [%all], %r1;", 64, 50, options,
-                      nullptr, &r).kind == "");
+    CHECK(
+        catch_fault(
+            "cvt.rn.f32.u32 %r1, %r0; rcp.rn.f32 %r1, %r1; setp.gt.u32 %p, %r0, 0; @%p red.global.add.f32 [%all], %r1;",
+            64, 50, options, nullptr, &r)
+            .kind == "");
     if (first.empty()) first = r;
     CHECK(r == first);
   }
@@ -373,16 +398,21 @@ TEST_CASE("sums of floats by atomics do not depend on the number of cores") {
 TEST_CASE("a schedule's seed changes the order of blocks, and the result of what depends on it") {
   std::vector<uint32_t> plain, seeded;
   vgpu::Options options;
-  CHECK(catch_fault("setp.eq.u32 %p, %t, 0; @%p atom.global.add.u32 %r1, [%all], 1; @%p st.global.u32 [%o+4], %r1;", 32, 8, options, nullptr, &plain).kind == "");
+  CHECK(catch_fault("setp.eq.u32 %p, %t, 0; @%p atom.global.add.u32 %r1, [%all], 1; @%p st.global.u32 [%o+4], %r1;", 32,
+                    8, options, nullptr, &plain)
+            .kind == "");
   options.schedule = 3;
-  CHECK(catch_fault("setp.eq.u32 %p, %t, 0; @%p atom.global.add.u32 %r1, [%all], 1; @%p st.global.u32 [%o+4], %r1;", 32, 8, options, nullptr, &seeded).kind == "");
+  CHECK(catch_fault("setp.eq.u32 %p, %t, 0; @%p atom.global.add.u32 %r1, [%all], 1; @%p st.global.u32 [%o+4], %r1;", 32,
+                    8, options, nullptr, &seeded)
+            .kind == "");
   for (uint32_t b = 0; b < 8; b++) CHECK(plain[64 * b + 1] == b);
   CHECK(plain != seeded);
 }
 
 TEST_CASE("--perturb moves approximations, within their error and the same way each time") {
   std::vector<uint32_t> exact, moved, again;
-  const std::string body = "cvt.rn.f32.u32 %r1, %t; add.f32 %r1, %r1, 0f3F800000; rcp.approx.f32 %r1, %r1; st.global.u32 [%o], %r1;";
+  const std::string body =
+      "cvt.rn.f32.u32 %r1, %t; add.f32 %r1, %r1, 0f3F800000; rcp.approx.f32 %r1, %r1; st.global.u32 [%o], %r1;";
   vgpu::Options options;
   catch_fault(body, 64, 1, options, nullptr, &exact);
   options.perturb = true;
@@ -405,7 +435,8 @@ TEST_CASE("bank conflicts and sectors are counted") {
     uint32_t* out = gpu.upload(std::vector<uint32_t>(4096, 0));
     auto& module = gpu.machine.load(std::string(ptx_header) + R"(
 .visible .entry k(.param .u64 out) { .reg .b32 %t, %r<5>; .reg .b64 %o, %a; .shared .align 16 .b8 s[8192];
-  ld.param.u64 %o, [out]; mov.u32 %t, %tid.x; )" + body + " ret; }");
+  ld.param.u64 %o, [out]; mov.u32 %t, %tid.x; )" +
+                                    body + " ret; }");
     gpu.launch(module, "k", {1}, {32}, 0, out);
     return gpu.machine.counts().at(0).total;
   };

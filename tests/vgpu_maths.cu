@@ -1,4 +1,5 @@
-// The functions of vgpu_maths.inc in f32 and f64, and integer arithmetic, one thread an argument. Run by vgpu_maths_test.cc.
+// The functions of vgpu_maths.inc in f32 and f64, and integer arithmetic, one thread an argument. Run by
+// vgpu_maths_test.cc.
 #include <cstdint>
 
 template <class T>

@@ -1,4 +1,5 @@
-// CUDA's maths functions as nvcc compiles them, run on the virtual GPU, against glibc in double; 64-bit and 128-bit integer arithmetic.
+// CUDA's maths functions as nvcc compiles them, run on the virtual GPU, against glibc in double; 64-bit and 128-bit
+// integer arithmetic.
 #include "vgpu/machine.h"
 
 #include <doctest/doctest.h>
@@ -20,7 +21,15 @@ struct Function {
 
 using R = double;
 const Function functions[] = {
-#define VGPU_F(name, expression, bound) {#name, [](double x, double y) { using namespace std; (void)x; (void)y; return double(expression); }, bound},
+#define VGPU_F(name, expression, bound) \
+  {#name,                               \
+   [](double x, double y) {             \
+     using namespace std;               \
+     (void)x;                           \
+     (void)y;                           \
+     return double(expression);         \
+   },                                   \
+   bound},
 #include "tests/vgpu_maths.inc"
 #undef VGPU_F
 };
@@ -57,7 +66,8 @@ TEST_CASE("maths functions agree with glibc within CUDA's documented error") {
       for (int i = 0; i < n; i++) {
         const double a = x[static_cast<size_t>(i)], b = y[static_cast<size_t>(i)], want = functions[k].f(a, b);
         const double scale = std::fabs(want) + 1e-30;
-        const double e = std::fabs(single[i * count + k] - want) / scale, ed = std::fabs(whole[i * count + k] - want) / scale;
+        const double e = std::fabs(single[i * count + k] - want) / scale,
+                     ed = std::fabs(whole[i * count + k] - want) / scale;
         if (!(e <= worst)) worst = e, at = i;
         if (!(ed <= worst_double)) worst_double = ed;
       }

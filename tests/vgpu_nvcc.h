@@ -22,8 +22,9 @@ inline std::string compile(const std::string& source, int arch) {
   char folder[] = "/tmp/vgpu_test_XXXXXX";
   if (!mkdtemp(folder)) throw std::runtime_error("no temporary folder");
   const std::string out = std::string(folder) + "/out.ptx", number = std::to_string(arch);
-  const int status = std::system((find_nvcc() + " -std=c++20 -lineinfo -gencode arch=compute_" + number + ",code=compute_" + number + " -ptx " +
-                                  source + " -o " + out).c_str());
+  const int status = std::system((find_nvcc() + " -std=c++20 -lineinfo -gencode arch=compute_" + number +
+                                  ",code=compute_" + number + " -ptx " + source + " -o " + out)
+                                     .c_str());
   std::ifstream file(out);
   std::stringstream text;
   text << file.rdbuf();

@@ -40,7 +40,8 @@ void check_alignment(const Warp& w, const Inst& in, const Access& a) {
   for (int l = 0; l < warp_size; l++)
     if (a.mask >> l & 1 && a.address[l] & low)
       fault(w, in, l, "misaligned access",
-            fmt::format("{} bytes at {}, which is no multiple of {}", a.bytes, describe_address(w, a.address[l], a.space), low + 1));
+            fmt::format("{} bytes at {}, which is no multiple of {}", a.bytes,
+                        describe_address(w, a.address[l], a.space), low + 1));
 }
 
 [[noreturn]] void out_of_bounds(const Warp& w, const Inst& in, int lane, u64 address, u32 bytes, Space space) {
@@ -144,7 +145,8 @@ u8* prepare_global(Warp& w, const Inst& in, Access& a, AccessKind kind, Range r)
     if (kind != AccessKind::read) mark_global_written(a, *region);
   }
   if (block.race && a.space != Space::constant) {
-    std::call_once(region->shadow_made, [&] { region->shadow = std::make_unique<GlobalShadow>(region->hi - region->lo); });
+    std::call_once(region->shadow_made,
+                   [&] { region->shadow = std::make_unique<GlobalShadow>(region->hi - region->lo); });
     region->shadow->check(w, in, a, kind, region->lo);
   }
   if (block.counts) {
@@ -160,7 +162,8 @@ u8* prepare_shared(Warp& w, const Inst& in, Access& a, AccessKind kind, Range r)
   Block& block = *w.block;
   if (r.hi + a.bytes > block.shared_bytes)
     for (int l = 0; l < warp_size; l++)
-      if (a.mask >> l & 1 && a.address[l] + a.bytes > block.shared_bytes) out_of_bounds(w, in, l, a.address[l], a.bytes, Space::shared);
+      if (a.mask >> l & 1 && a.address[l] + a.bytes > block.shared_bytes)
+        out_of_bounds(w, in, l, a.address[l], a.bytes, Space::shared);
   check_alignment(w, in, a);
   if (block.shadow) block.shadow->check(w, in, a, kind);
   if (block.counts) {
@@ -176,7 +179,8 @@ u8* prepare_local(Warp& w, const Inst& in, Access& a, Range r) {
   const u32 size = block.program->local_bytes;
   if (r.hi + a.bytes > size)
     for (int l = 0; l < warp_size; l++)
-      if (a.mask >> l & 1 && a.address[l] + a.bytes > size) out_of_bounds(w, in, l, a.address[l], a.bytes, Space::local);
+      if (a.mask >> l & 1 && a.address[l] + a.bytes > size)
+        out_of_bounds(w, in, l, a.address[l], a.bytes, Space::local);
   check_alignment(w, in, a);
   if (block.counts) block.counts[inst_index(w, in)].local_bytes += static_cast<u64>(std::popcount(a.mask)) * a.bytes;
   for (int l = 0; l < warp_size; l++) a.address[l] += static_cast<u64>(l) * block.local_stride;
@@ -207,7 +211,10 @@ u32 split_by_space(const Inst& in, Access& a) {
   if (in.space != Space::generic) return a.mask;
   const auto space_of = [](u64 address) {
     const u64 high = address & ~window_offset;
-    return high == shared_window ? Space::shared : high == local_window ? Space::local : high == param_window ? Space::param : Space::global;
+    return high == shared_window  ? Space::shared
+           : high == local_window ? Space::local
+           : high == param_window ? Space::param
+                                  : Space::global;
   };
   const Space first = space_of(a.address[first_lane(a.mask)]);
   u32 same = 0;
@@ -237,8 +244,9 @@ u8* prepare(Warp& w, const Inst& in, Access& a, AccessKind kind) {
     case Space::param: break;
   }
   if (r.hi + a.bytes > w.block->parameter_bytes || kind != AccessKind::read)
-    fault(w, in, first_lane(a.mask), "out of bounds", fmt::format("{} bytes at offset {} of {} bytes of kernel parameters", a.bytes, r.hi,
-                                                                  w.block->parameter_bytes));
+    fault(
+        w, in, first_lane(a.mask), "out of bounds",
+        fmt::format("{} bytes at offset {} of {} bytes of kernel parameters", a.bytes, r.hi, w.block->parameter_bytes));
   check_alignment(w, in, a);
   return const_cast<u8*>(w.block->parameters);
 }
@@ -246,14 +254,18 @@ u8* prepare(Warp& w, const Inst& in, Access& a, AccessKind kind) {
 u8* resolve(Warp& w, const Inst& in, int lane, u64 address, u32 bytes, Space space) {
   if (space == Space::generic) {
     const u64 high = address & ~window_offset;
-    space = high == shared_window ? Space::shared : high == local_window ? Space::local : high == param_window ? Space::param : Space::global;
+    space = high == shared_window  ? Space::shared
+            : high == local_window ? Space::local
+            : high == param_window ? Space::param
+                                   : Space::global;
     if (space != Space::global) address &= window_offset;
   }
   Block& block = *w.block;
   if (space == Space::shared && address + bytes <= block.shared_bytes) return block.shared + address;
   if (space == Space::local && address + bytes <= block.program->local_bytes)
     return w.local + static_cast<u64>(lane) * block.local_stride + address;
-  if (space == Space::global && block.launch->memory->impl().find(address, bytes)) return reinterpret_cast<u8*>(address);
+  if (space == Space::global && block.launch->memory->impl().find(address, bytes))
+    return reinterpret_cast<u8*>(address);
   out_of_bounds(w, in, lane, address, bytes, space);
 }
 
@@ -328,7 +340,8 @@ std::string describe_address(const Warp& w, u64 address, Space space) {
     return fmt::format("local memory + {} (a thread has {} bytes)", address, w.block->program->local_bytes);
   if (space == Space::param) return fmt::format("kernel parameters + {}", address);
   const Memory::Impl& memory = w.block->launch->memory->impl();
-  if (const Region* r = memory.find(address, 1)) return fmt::format("{:#x} = {} + {}", address, r->name, address - r->lo);
+  if (const Region* r = memory.find(address, 1))
+    return fmt::format("{:#x} = {} + {}", address, r->name, address - r->lo);
   const Region* r = memory.nearest(address);
   if (!r) return fmt::format("{:#x}; nothing is allocated", address);
   if (address >= r->hi) return fmt::format("{:#x}, {} bytes past the end of {}", address, address - r->hi, r->name);

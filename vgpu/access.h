@@ -8,11 +8,12 @@ namespace vgpu {
 enum class AccessKind : u8 { read, write, atomic };
 
 struct Access {
-  alignas(64) u64 address[warp_size];  // generic or of the space; after prepare() offsets from the base. Idle lanes repeat an active one
+  alignas(64) u64 address[warp_size];  // generic or of the space; after prepare() offsets from the base. Idle lanes
+                                       // repeat an active one
   u32 mask = 0;
-  u32 bytes = 0;             // per lane
+  u32 bytes = 0;  // per lane
   Space space = Space::generic;
-  bool contiguous = false;   // the full warp, one lane after another
+  bool contiguous = false;     // the full warp, one lane after another
   const u8* values = nullptr;  // what is to be written, 32 times `bytes`; null: the instruction's mover knows
 };
 
@@ -22,8 +23,8 @@ void gather_addresses(const Warp& w, const Inst& in, u32 reg, u32 mask, Access& 
 // Lanes of the access that lie in the same space as its first; sets the space where the instruction's is generic.
 u32 split_by_space(const Inst& in, Access& access);
 
-// Checks bounds, alignment, initialisation and races, counts, marks what is written. Lane l's bytes then lie at the returned base plus
-// address[l].
+// Checks bounds, alignment, initialisation and races, counts, marks what is written. Lane l's bytes then lie at the
+// returned base plus address[l].
 u8* prepare(Warp& w, const Inst& in, Access& access, AccessKind kind);
 
 // Bounds only: a host pointer for `bytes` at a generic or global address (printf's arguments and the like).

@@ -1,4 +1,5 @@
-// add, sub, mul and the like are one opcode for integers and floats; ops_float.cc reads the type and hands integers on to these.
+// add, sub, mul and the like are one opcode for integers and floats; ops_float.cc reads the type and hands integers on
+// to these.
 #pragma once
 
 #include "vgpu/decoder.h"

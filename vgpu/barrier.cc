@@ -10,7 +10,6 @@
 namespace vgpu {
 namespace {
 
-
 bool is_complete(const Block& block, const Block::Barrier& b) {
   const u32 arrived = static_cast<u32>(std::popcount(b.warps));
   return b.warps && (b.threads ? arrived * warp_size >= b.threads : arrived >= block.live_warps);
@@ -45,7 +44,8 @@ u32 uniform(Warp& w, const Inst& in, u32 reg, const char* what) {
   const u32* r = w.lanes<u32>(reg);
   const u32 v = r[first_lane(w.live)];
   for (int l = 0; l < warp_size; l++)
-    if (w.live >> l & 1 && r[l] != v) fault(w, in, l, "barrier", fmt::format("lanes of a warp give different {}: {} and {}", what, v, r[l]));
+    if (w.live >> l & 1 && r[l] != v)
+      fault(w, in, l, "barrier", fmt::format("lanes of a warp give different {}: {} and {}", what, v, r[l]));
   return v;
 }
 
@@ -70,12 +70,14 @@ bool arrive_at_barrier(Warp& w, const Inst& in) {
     b.first_warp = w.index;
   } else if (b.threads != threads) {
     fault(w, in, first_lane(w.live), "barrier",
-          fmt::format("barrier {} is to gather {} threads here but {} there", id, threads, b.threads), "there   " + describe_warp(block, b.first_warp, *b.first));
+          fmt::format("barrier {} is to gather {} threads here but {} there", id, threads, b.threads),
+          "there   " + describe_warp(block, b.first_warp, *b.first));
   } else if (!counted && b.first != &in && in.all_lanes) {
     fault(w, in, first_lane(w.live), "barrier", "warps of the block have met at different barriers",
           "there   " + describe_warp(block, b.first_warp, *b.first));
   }
-  if (b.warps >> w.index & 1) fault(w, in, first_lane(w.live), "barrier", fmt::format("the warp arrives twice at barrier {}", id));
+  if (b.warps >> w.index & 1)
+    fault(w, in, first_lane(w.live), "barrier", fmt::format("the warp arrives twice at barrier {}", id));
   b.warps |= 1u << w.index;
   for (size_t v = 0; v < block.warps.size(); v++) b.seen[v] = std::max(b.seen[v], w.seen[v]);
   b.seen[w.index] = w.clock + 1;
@@ -115,7 +117,8 @@ void report_deadlock(Block& block) {
     others += fmt::format("{}warp {} waits at barrier {}  {}", others.empty() ? "" : "\n", w.index, w.barrier_id,
                           describe_source(*block.program, inst_index(w, *w.barrier)));
   }
-  fault(*first, *first->barrier, first_lane(first->live), "barrier", "no warp of the block can go on: every one waits at a barrier", others);
+  fault(*first, *first->barrier, first_lane(first->live), "barrier",
+        "no warp of the block can go on: every one waits at a barrier", others);
 }
 
 void lane_targets(Warp& w, const Inst& in, u32 m, u32 pc, u32* target) {
@@ -132,7 +135,8 @@ void lane_targets(Warp& w, const Inst& in, u32 m, u32 pc, u32* target) {
       for (int l = 0; l < warp_size; l++) {
         if (!(m >> l & 1)) continue;
         const u32 i = w.lanes<u32>(in.a)[l];
-        if (i >= in.list_size) fault(w, in, l, "out of bounds", fmt::format("branch index {} of {} targets", i, in.list_size));
+        if (i >= in.list_size)
+          fault(w, in, l, "out of bounds", fmt::format("branch index {} of {} targets", i, in.list_size));
         target[l] = in.list[i];
       }
   }

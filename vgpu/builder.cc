@@ -10,23 +10,47 @@ namespace vgpu {
 namespace {
 
 u64 align_up(u64 value, u64 alignment) { return (value + alignment - 1) / alignment * alignment; }
-u64 alignment_of(const Declaration& d) { return d.alignment ? static_cast<u64>(d.alignment) : std::max<u64>(1, type_bytes(d.type)); }
-u64 bytes_of(const Declaration& d) { return static_cast<u64>(std::max<i64>(0, d.count)) * static_cast<u64>(type_bytes(d.type)); }
+u64 alignment_of(const Declaration& d) {
+  return d.alignment ? static_cast<u64>(d.alignment) : std::max<u64>(1, type_bytes(d.type));
+}
+u64 bytes_of(const Declaration& d) {
+  return static_cast<u64>(std::max<i64>(0, d.count)) * static_cast<u64>(type_bytes(d.type));
+}
 
 const std::map<std::string_view, Special> special_names = {
-    {"%tid.x", Special::tid_x},       {"%tid.y", Special::tid_y},       {"%tid.z", Special::tid_z},
-    {"%ntid.x", Special::ntid_x},     {"%ntid.y", Special::ntid_y},     {"%ntid.z", Special::ntid_z},
-    {"%ctaid.x", Special::ctaid_x},   {"%ctaid.y", Special::ctaid_y},   {"%ctaid.z", Special::ctaid_z},
-    {"%nctaid.x", Special::nctaid_x}, {"%nctaid.y", Special::nctaid_y}, {"%nctaid.z", Special::nctaid_z},
-    {"%laneid", Special::laneid},     {"%warpid", Special::warpid},     {"%nwarpid", Special::nwarpid},
-    {"%smid", Special::smid},         {"%nsmid", Special::nsmid},       {"%lanemask_eq", Special::lanemask_eq},
-    {"%lanemask_lt", Special::lanemask_lt}, {"%lanemask_le", Special::lanemask_le}, {"%lanemask_gt", Special::lanemask_gt},
-    {"%lanemask_ge", Special::lanemask_ge}, {"%dynamic_smem_size", Special::dynamic_smem_size},
+    {"%tid.x", Special::tid_x},
+    {"%tid.y", Special::tid_y},
+    {"%tid.z", Special::tid_z},
+    {"%ntid.x", Special::ntid_x},
+    {"%ntid.y", Special::ntid_y},
+    {"%ntid.z", Special::ntid_z},
+    {"%ctaid.x", Special::ctaid_x},
+    {"%ctaid.y", Special::ctaid_y},
+    {"%ctaid.z", Special::ctaid_z},
+    {"%nctaid.x", Special::nctaid_x},
+    {"%nctaid.y", Special::nctaid_y},
+    {"%nctaid.z", Special::nctaid_z},
+    {"%laneid", Special::laneid},
+    {"%warpid", Special::warpid},
+    {"%nwarpid", Special::nwarpid},
+    {"%smid", Special::smid},
+    {"%nsmid", Special::nsmid},
+    {"%lanemask_eq", Special::lanemask_eq},
+    {"%lanemask_lt", Special::lanemask_lt},
+    {"%lanemask_le", Special::lanemask_le},
+    {"%lanemask_gt", Special::lanemask_gt},
+    {"%lanemask_ge", Special::lanemask_ge},
+    {"%dynamic_smem_size", Special::dynamic_smem_size},
     {"%total_smem_size", Special::total_smem_size},
     // A launch without clusters is one of clusters of one block.
-    {"%cluster_ctaid.x", Special::zero},  {"%cluster_ctaid.y", Special::zero},  {"%cluster_ctaid.z", Special::zero},
-    {"%cluster_ctarank", Special::zero},  {"%cluster_nctaid.x", Special::one},  {"%cluster_nctaid.y", Special::one},
-    {"%cluster_nctaid.z", Special::one},  {"%cluster_nctarank", Special::one},
+    {"%cluster_ctaid.x", Special::zero},
+    {"%cluster_ctaid.y", Special::zero},
+    {"%cluster_ctaid.z", Special::zero},
+    {"%cluster_ctarank", Special::zero},
+    {"%cluster_nctaid.x", Special::one},
+    {"%cluster_nctaid.y", Special::one},
+    {"%cluster_nctaid.z", Special::one},
+    {"%cluster_nctarank", Special::one},
 };
 
 // Names that a body uses as operands of mov and the like; enough to see which shared variables belong to it.
@@ -35,7 +59,9 @@ void collect_names(const Operand& o, std::set<std::string_view>& names) {
   for (const Operand& item : o.items) collect_names(item, names);
 }
 
-bool in_toolkit(const std::string& file) { return file.find("cuda") != file.npos && file.find("/include/") != file.npos; }
+bool in_toolkit(const std::string& file) {
+  return file.find("cuda") != file.npos && file.find("/include/") != file.npos;
+}
 
 }  // namespace
 
@@ -58,7 +84,8 @@ void Builder::collect(const FunctionText& f) {
   if (std::find(order_.begin(), order_.end(), &f) != order_.end()) return;
   if (std::find(visiting_.begin(), visiting_.end(), &f) != visiting_.end())
     throw BuildError{f.line, f.name, "recursion is not supported"};
-  if (!f.unsupported.empty()) throw BuildError{f.line, f.name, fmt::format("directive {} is not supported", f.unsupported)};
+  if (!f.unsupported.empty())
+    throw BuildError{f.line, f.name, fmt::format("directive {} is not supported", f.unsupported)};
   visiting_.push_back(&f);
   BodyReader reader(f.body, f.body_line);
   for (Statement s = reader.next(); s.kind != Statement::Kind::end; s = reader.next()) {
@@ -141,7 +168,8 @@ void Builder::begin_function(const FunctionText& f) {
     return;
   }
   function.return_slot = new_register(4);
-  for (const auto& [list, places] : {std::pair{&f.parameters, &function.parameters}, std::pair{&f.returns, &function.returns}})
+  for (const auto& [list, places] :
+       {std::pair{&f.parameters, &function.parameters}, std::pair{&f.returns, &function.returns}})
     for (const Declaration& d : *list) {
       Symbol s = local_variable(d);
       s.kind = Symbol::Kind::parameter;
@@ -178,7 +206,8 @@ void Builder::build_function(const FunctionText& f) {
 }
 
 void Builder::end_function() {
-  // A body may end without ret, after a call that does not return; running past it must not fall into the next function.
+  // A body may end without ret, after a call that does not return; running past it must not fall into the next
+  // function.
   Statement ret;
   ret.line = current_->text->line;
   ret.text = "ret (end of the function)";
@@ -236,7 +265,8 @@ void Builder::add_instruction(const Statement& s) {
     Decoder decoder(*this, s, inst);
     if (!s.guard.empty()) {
       const std::optional<Symbol> guard = find(s.guard);
-      if (!guard || guard->kind != Symbol::Kind::predicate) decoder.refuse(fmt::format("'{}' is no predicate", s.guard));
+      if (!guard || guard->kind != Symbol::Kind::predicate)
+        decoder.refuse(fmt::format("'{}' is no predicate", s.guard));
       inst.guard = guard->number;
       inst.guard_xor = s.guard_inverted ? full_mask : 0;
     }
@@ -288,7 +318,8 @@ void Builder::read_location(const Statement& s) {
   place_.file = place_.line = 0;
   for (int depth = 0; depth < 64; depth++) {
     const auto [file, line, column] = here;
-    const bool toolkit = file > 0 && static_cast<size_t>(file) < module_.files->size() && in_toolkit((*module_.files)[file]);
+    const bool toolkit =
+        file > 0 && static_cast<size_t>(file) < module_.files->size() && in_toolkit((*module_.files)[file]);
     const auto caller = inlined_.find(here);
     if (!place_.file && (!toolkit || caller == inlined_.end())) {
       place_.file = file;

@@ -1,5 +1,6 @@
-// Builds the Program of a kernel: the functions that it calls first (so that lanes inside of one have the lowest pc and rejoin their
-// caller), then its own body. Registers of a function have fixed places, which is why recursion is refused.
+// Builds the Program of a kernel: the functions that it calls first (so that lanes inside of one have the lowest pc and
+// rejoin their caller), then its own body. Registers of a function have fixed places, which is why recursion is
+// refused.
 #pragma once
 
 #include <map>
@@ -20,16 +21,17 @@ namespace vgpu {
 struct Symbol {
   enum class Kind : u8 { reg, predicate, address, parameter };
   Kind kind = Kind::reg;
-  u32 number = 0;     // virtual register, predicate
+  u32 number = 0;  // virtual register, predicate
   Space space = Space::generic;
-  u64 address = 0;    // address: of a variable; parameter: offset in the lane's local memory or in the kernel's parameter block
+  u64 address =
+      0;  // address: of a variable; parameter: offset in the lane's local memory or in the kernel's parameter block
   u32 bytes = 0;
 };
 
 struct ModuleText {
   const Unit* unit = nullptr;
   const std::unordered_map<std::string_view, u64>* addresses = nullptr;  // of .global and .const variables
-  const std::vector<std::string>* files = nullptr;                      // by number
+  const std::vector<std::string>* files = nullptr;                       // by number
   bool perturb = false;
 };
 
@@ -47,13 +49,13 @@ class Builder {
 
   // For Decoder.
   std::optional<Symbol> find(std::string_view name) const;
-  u32 constant(u64 bits, int bytes);                      // the virtual register that holds it
-  std::optional<u32> special(std::string_view name);      // %tid.x and the like
+  u32 constant(u64 bits, int bytes);                  // the virtual register that holds it
+  std::optional<u32> special(std::string_view name);  // %tid.x and the like
   int register_bytes(u32 reg) const { return registers_[reg].bytes; }
   void refer(u32 Inst::*field, u32 reg, bool write);
   void refer(u32* list_entry, u32 reg, bool write);
-  void branch(std::string_view label, u32* list_entry);   // null: the instruction's target
-  u32* list(size_t size);                                 // of the current instruction
+  void branch(std::string_view label, u32* list_entry);  // null: the instruction's target
+  u32* list(size_t size);                                // of the current instruction
   u32 new_register(int bytes);
   const std::vector<std::string_view>* targets(std::string_view label) const;  // of .branchtargets
   bool perturb() const { return module_.perturb; }
@@ -73,7 +75,7 @@ class Builder {
  private:
   struct Reference {
     u32 inst;
-    u32 Inst::*field;        // or
+    u32 Inst::*field;  // or
     u32* entry;
     u32 reg;
     bool write;
@@ -123,7 +125,7 @@ class Builder {
   std::deque<std::string> kept_;
 
   std::vector<Inst> appended_;
-  InstInfo place_;  // of the statements that follow
+  InstInfo place_;                                                          // of the statements that follow
   std::map<std::tuple<int, int, int>, std::tuple<int, int, int>> inlined_;  // place -> place of the call
 };
 

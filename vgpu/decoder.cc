@@ -50,7 +50,8 @@ Type Decoder::take_type() {
 
 void Decoder::finish() const {
   for (size_t i = 0; i < statement_.qualifiers.size(); i++)
-    if (!(used_ >> i & 1)) refuse(fmt::format("qualifier .{} of '{}' is not supported", statement_.qualifiers[i], statement_.opcode));
+    if (!(used_ >> i & 1))
+      refuse(fmt::format("qualifier .{} of '{}' is not supported", statement_.qualifiers[i], statement_.opcode));
 }
 
 void Decoder::expect(size_t least, size_t most) const {
@@ -96,7 +97,8 @@ int Decoder::source_any(u32 Inst::*field, const Operand& o, Type type_of_number)
       const std::optional<Symbol> s = builder_.find(o.name);
       if (!s) refuse(fmt::format("'{}' is not declared", o.name));
       if (s->kind == Symbol::Kind::predicate) refuse(fmt::format("'{}' is a predicate", o.name));
-      if (s->kind == Symbol::Kind::parameter && s->space != Space::param) refuse("address of a device function's parameter");
+      if (s->kind == Symbol::Kind::parameter && s->space != Space::param)
+        refuse("address of a device function's parameter");
       if (s->kind != Symbol::Kind::reg) {
         reg = builder_.constant(s->address + static_cast<u64>(o.offset), bytes);
       } else if (o.offset) {
@@ -257,8 +259,9 @@ bool Decoder::perturb() const { return builder_.perturb(); }
 DecodeFunction find_decoder(std::string_view opcode) {
   static const std::unordered_map<std::string_view, DecodeFunction> table = [] {
     std::unordered_map<std::string_view, DecodeFunction> t;
-    for (const OpcodeList* list : {&integer_opcodes, &logic_opcodes, &float_opcodes, &convert_opcodes, &compare_opcodes, &move_opcodes,
-                                   &memory_opcodes, &atomic_opcodes, &warp_opcodes, &control_opcodes, &async_opcodes, &matrix_opcodes})
+    for (const OpcodeList* list : {&integer_opcodes, &field_opcodes, &logic_opcodes, &float_opcodes, &convert_opcodes,
+                                   &compare_opcodes, &move_opcodes, &memory_opcodes, &atomic_opcodes, &warp_opcodes,
+                                   &control_opcodes, &async_opcodes, &matrix_opcodes})
       for (const OpcodeEntry& e : *list) t.emplace(e.opcode, e.decode);
     return t;
   }();

@@ -1,5 +1,5 @@
-// Turns one statement into an Inst. Each opcode has a function that takes the qualifiers that it knows and picks a handler;
-// whatever it leaves over is refused, never guessed.
+// Turns one statement into an Inst. Each opcode has a function that takes the qualifiers that it knows and picks a
+// handler; whatever it leaves over is refused, never guessed.
 #pragma once
 
 #include <initializer_list>
@@ -22,7 +22,8 @@ struct Refusal {
 
 class Decoder {
  public:
-  Decoder(Builder& builder, const Statement& statement, Inst& inst) : inst(inst), builder_(builder), statement_(statement) {}
+  Decoder(Builder& builder, const Statement& statement, Inst& inst)
+      : inst(inst), builder_(builder), statement_(statement) {}
 
   Inst& inst;
 
@@ -32,9 +33,9 @@ class Decoder {
   bool take(std::string_view qualifier);
   std::string_view take_one(std::initializer_list<std::string_view> qualifiers);
   std::string_view require_one(std::initializer_list<std::string_view> qualifiers);
-  Type take_type();                     // the next qualifier that is a type; refused if there is none
+  Type take_type();  // the next qualifier that is a type; refused if there is none
   Type take_type_or_none();
-  void finish() const;                  // refuses qualifiers that are left
+  void finish() const;  // refuses qualifiers that are left
   bool has_opcode(std::string_view opcode) const { return statement_.opcode == opcode; }
 
   // Operands.
@@ -51,7 +52,7 @@ class Decoder {
   int source_any(u32 Inst::*field, const Operand& o, Type type_of_number);
   // Elements of {..} or a single operand, appended to the instruction's list. Sinks become `sink`.
   static constexpr u32 sink = ~0u;
-  int dest_list(const Operand& o, int bytes);    // bytes 0: any width, all the same; returns it
+  int dest_list(const Operand& o, int bytes);  // bytes 0: any width, all the same; returns it
   int source_list(const Operand& o, Type type, bool any_width);
   void begin_list(size_t size);
   // Predicates: twice the number, plus 1 for !p; see predicate().
@@ -66,17 +67,17 @@ class Decoder {
   bool perturb() const;
 
   // Control flow.
-  void label(const Operand& o);         // the instruction's target
-  void label_list(const Operand& o);    // .branchtargets into the list
-  bool in_kernel() const;               // not in a device function
-  void return_slot(u32 Inst::*field);   // of the device function
+  void label(const Operand& o);        // the instruction's target
+  void label_list(const Operand& o);   // .branchtargets into the list
+  bool in_kernel() const;              // not in a device function
+  void return_slot(u32 Inst::*field);  // of the device function
   Symbol parameter(const Operand& o) const;
   void call(std::string_view name, const std::vector<Symbol>& parameters, const std::vector<Symbol>& results);
 
  private:
   Builder& builder_;
   const Statement& statement_;
-  u32 used_ = 0;       // qualifiers taken, a bit each
+  u32 used_ = 0;  // qualifiers taken, a bit each
   size_t list_at_ = 0;
 };
 
@@ -96,19 +97,22 @@ struct OpcodeEntry {
   DecodeFunction decode;
 };
 using OpcodeList = std::initializer_list<OpcodeEntry>;
-extern const OpcodeList integer_opcodes, logic_opcodes, float_opcodes, convert_opcodes, compare_opcodes, move_opcodes, memory_opcodes,
-    atomic_opcodes, warp_opcodes, control_opcodes, async_opcodes, matrix_opcodes;
+extern const OpcodeList integer_opcodes, field_opcodes, logic_opcodes, float_opcodes, convert_opcodes, compare_opcodes,
+    move_opcodes, memory_opcodes, atomic_opcodes, warp_opcodes, control_opcodes, async_opcodes, matrix_opcodes;
 
 // Calls f with a value of the C++ type that a PTX type's lanes have.
 template <class F>
 auto with_integer(const Decoder& d, Type t, F f) {
   switch (t) {
     case Type::s16: return f(i16{});
-    case Type::u16: case Type::b16: return f(u16{});
+    case Type::u16:
+    case Type::b16: return f(u16{});
     case Type::s32: return f(i32{});
-    case Type::u32: case Type::b32: return f(u32{});
+    case Type::u32:
+    case Type::b32: return f(u32{});
     case Type::s64: return f(i64{});
-    case Type::u64: case Type::b64: return f(u64{});
+    case Type::u64:
+    case Type::b64: return f(u64{});
     default: d.refuse("type ." + std::string(type_name(t)) + " is not supported here");
   }
 }

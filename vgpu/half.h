@@ -21,11 +21,12 @@ inline u16 to_bf16(float v) {
   return v != v ? 0x7fff : static_cast<u16>((u + 0x7fff + (u >> 16 & 1)) >> 16);
 }
 
-// Rounds to the format with the last bit set where anything was lost: a second rounding to a format with at least two bits less is then
-// as good as one.
+// Rounds to the format with the last bit set where anything was lost: a second rounding to a format with at least two
+// bits less is then as good as one.
 inline float to_f32_odd(double v) {
   const float f = static_cast<float>(v);
-  if (static_cast<double>(f) == v || v != v || std::isinf(f)) return std::isinf(f) && !std::isinf(v) ? std::copysign(0x1.fffffep127f, f) : f;
+  if (static_cast<double>(f) == v || v != v || std::isinf(f))
+    return std::isinf(f) && !std::isinf(v) ? std::copysign(0x1.fffffep127f, f) : f;
   u32 u = bits(f);
   if (std::fabs(static_cast<double>(f)) > std::fabs(v)) u--;  // towards zero
   return f32(u | 1);

@@ -11,7 +11,8 @@
 namespace vgpu {
 namespace {
 
-// A warp gives way to the others after so many instructions, so that one which spins on another's flag cannot hang the block.
+// A warp gives way to the others after so many instructions, so that one which spins on another's flag cannot hang the
+// block.
 constexpr u64 time_slice = 200000;
 
 void fill_special(const Block& block, Warp& w, const SpecialSlot& slot) {
@@ -50,11 +51,14 @@ void fill_special(const Block& block, Warp& w, const SpecialSlot& slot) {
   }
 }
 
-bool is_per_block(Special s) { return s == Special::ctaid_x || s == Special::ctaid_y || s == Special::ctaid_z || s == Special::smid; }
+bool is_per_block(Special s) {
+  return s == Special::ctaid_x || s == Special::ctaid_y || s == Special::ctaid_z || s == Special::smid;
+}
 
 void fill_constants(const Program& program, Warp& w) {
   for (const Constant& c : program.constants)
-    for (int l = 0; l < warp_size; l++) std::memcpy(w.registers + c.offset + static_cast<u32>(l) * c.bytes, &c.bits, std::min<size_t>(c.bytes, 8));
+    for (int l = 0; l < warp_size; l++)
+      std::memcpy(w.registers + c.offset + static_cast<u32>(l) * c.bytes, &c.bits, std::min<size_t>(c.bytes, 8));
 }
 
 void begin_block(Block& block) {
@@ -108,24 +112,30 @@ void unblock_groups(Warp& w) {
   const Inst& in = p.code[g.pc];
   std::string others;
   for (u32 i = 1; i < std::min(w.group_count, 5u); i++)
-    others += fmt::format("{}lanes {:#010x}  {}", others.empty() ? "" : "\n", w.groups[i].mask, describe_source(p, w.groups[i].pc));
+    others += fmt::format("{}lanes {:#010x}  {}", others.empty() ? "" : "\n", w.groups[i].mask,
+                          describe_source(p, w.groups[i].pc));
   if (w.group_count > 5) others += fmt::format("\n(and {} more groups of lanes)", w.group_count - 5);
   if (in.control == Control::barrier || p.code[w.groups[w.group_count - 1].pc].control == Control::barrier)
     fault(w, in, first_lane(g.mask), "barrier",
-          fmt::format("lanes {:#010x} of a warp are at a barrier that its other live lanes ({:#010x}) do not come to", g.mask, w.live & ~g.mask),
+          fmt::format("lanes {:#010x} of a warp are at a barrier that its other live lanes ({:#010x}) do not come to",
+                      g.mask, w.live & ~g.mask),
           others);
   const u32 named = in.all_lanes ? w.live : w.lanes<u32>(in.a)[first_lane(g.mask)];
   fault(w, in, first_lane(g.mask), "shuffle mask",
-        fmt::format("the mask {:#010x} names lanes that do not come here: only {:#010x} did ({:#010x} are live)", named, g.mask, w.live), others);
+        fmt::format("the mask {:#010x} names lanes that do not come here: only {:#010x} did ({:#010x} are live)", named,
+                    g.mask, w.live),
+        others);
 }
 
-// Lanes that have nothing left but to exit (an early return whose ret lies further on) are gone before others wait for them.
+// Lanes that have nothing left but to exit (an early return whose ret lies further on) are gone before others wait for
+// them.
 bool retire_leaving_lanes(Warp& w) {
   const Inst* code = w.block->program->code.data();
   bool any = false;
   for (u32 i = 0; i < w.group_count;) {
     u32 pc = w.groups[i].pc;
-    for (int steps = 0; steps < 4 && code[pc].control == Control::branch && code[pc].guard == 0; steps++) pc = code[pc].target;
+    for (int steps = 0; steps < 4 && code[pc].control == Control::branch && code[pc].guard == 0; steps++)
+      pc = code[pc].target;
     if (w.groups[i].blocked || code[pc].control != Control::exit || code[pc].guard != 0) {
       i++;
       continue;
@@ -151,12 +161,14 @@ void check_exit(Warp& w, const Inst& in, u32 leaving) {
     const Group& g = w.groups[i];
     if (!g.blocked) continue;
     const Inst& waits = p.code[g.pc];
-    const u32 named = waits.all_lanes || waits.control == Control::barrier ? full_mask : w.lanes<u32>(waits.a)[first_lane(g.mask)];
+    const u32 named =
+        waits.all_lanes || waits.control == Control::barrier ? full_mask : w.lanes<u32>(waits.a)[first_lane(g.mask)];
     if (!(named & leaving)) continue;
     const bool barrier = waits.control == Control::barrier;
-    fault(w, waits, first_lane(g.mask), barrier ? "barrier" : "shuffle mask",
-          fmt::format("lanes {:#010x} wait here for lanes {:#010x}, which exit without coming", g.mask, leaving & named),
-          fmt::format("exit    {}", describe_source(p, inst_index(w, in))));
+    fault(
+        w, waits, first_lane(g.mask), barrier ? "barrier" : "shuffle mask",
+        fmt::format("lanes {:#010x} wait here for lanes {:#010x}, which exit without coming", g.mask, leaving & named),
+        fmt::format("exit    {}", describe_source(p, inst_index(w, in))));
   }
 }
 
@@ -168,7 +180,8 @@ u32 missing_lanes(Warp& w, const Inst& in, u32 m) {
   for (int l = 0; l < warp_size; l++)
     if (m >> l & 1) {
       if (!(masks[l] >> l & 1))
-        fault(w, in, l, "shuffle mask", fmt::format("the mask {:#010x} does not name the lane itself ({})", masks[l], l));
+        fault(w, in, l, "shuffle mask",
+              fmt::format("the mask {:#010x} does not name the lane itself ({})", masks[l], l));
       all |= masks[l];
     }
   return all & w.live & ~m;
@@ -180,13 +193,15 @@ void run_warp(Warp& w) {
   const Program& program = *block.program;
   const Inst* code = program.code.data();
   const u64 slice_end = w.executed + time_slice;
-  const u64 limit = block.launch->options->max_warp_instructions ? block.launch->options->max_warp_instructions : ~u64{0};
+  const u64 limit =
+      block.launch->options->max_warp_instructions ? block.launch->options->max_warp_instructions : ~u64{0};
   while (w.group_count) {
     u32 gi = ~0u;
     for (u32 i = 0; i < w.group_count; i++)
       if (!w.groups[i].blocked && (gi == ~0u || w.groups[i].pc < w.groups[gi].pc)) gi = i;
     if (gi == ~0u) report_stuck_lanes(w);
-    // A group that spins below the others would starve them: after a slice without parting or joining another one has its turn.
+    // A group that spins below the others would starve them: after a slice without parting or joining another one has
+    // its turn.
     if (w.group_count > 1 && w.executed >= w.regrouped + time_slice) {
       w.regrouped = w.executed;
       for (u32 i = 1; i < w.group_count; i++)
@@ -318,7 +333,8 @@ void run_warp(Warp& w) {
     if (w.executed >= slice_end) {
       if (block.launch->failed.load(std::memory_order_relaxed)) throw Stopped{};
       if (w.executed >= limit)
-        fault(w, code[w.groups[0].pc], first_lane(w.groups[0].mask), "stuck", fmt::format("a warp has executed {} instructions", w.executed));
+        fault(w, code[w.groups[0].pc], first_lane(w.groups[0].mask), "stuck",
+              fmt::format("a warp has executed {} instructions", w.executed));
       return;
     }
   }
@@ -345,7 +361,8 @@ void run_block(Block& block) {
 }
 
 Dim3 block_id(u64 linear, const Dim3& grid) {
-  return {static_cast<u32>(linear % grid.x), static_cast<u32>(linear / grid.x % grid.y), static_cast<u32>(linear / (u64{grid.x} * grid.y))};
+  return {static_cast<u32>(linear % grid.x), static_cast<u32>(linear / grid.x % grid.y),
+          static_cast<u32>(linear / (u64{grid.x} * grid.y))};
 }
 
 void end_block(LaunchState& launch, Block& block) {
@@ -454,7 +471,8 @@ bool LaunchState::taken_over(const Block& block, u64 other_block, bool every_blo
 
 bool LaunchState::warned(const std::string& kind, u32 a, u32 b) {
   const std::lock_guard lock(mutex);
-  return std::any_of(warnings.begin(), warnings.end(), [&](const Warning& w) { return w.a == a && w.b == b && w.kind == kind; });
+  return std::any_of(warnings.begin(), warnings.end(),
+                     [&](const Warning& w) { return w.a == a && w.b == b && w.kind == kind; });
 }
 
 void LaunchState::warn(const std::string& kind, u32 a, u32 b, std::string text) {

@@ -29,14 +29,14 @@ class LaunchState {
   const Options* options = nullptr;
   Memory* memory = nullptr;
   u32 shared_bytes = 0;
-  u64 serial = 0;                   // counts launches; tells stale shadow pages from live ones
-  std::vector<u32> order;           // blocks in order of execution; empty: as they are numbered
-  std::vector<u32> warp_order;      // likewise for the warps of a block
-  std::atomic<u64> next{0};         // position of the next block to hand out
+  u64 serial = 0;               // counts launches; tells stale shadow pages from live ones
+  std::vector<u32> order;       // blocks in order of execution; empty: as they are numbered
+  std::vector<u32> warp_order;  // likewise for the warps of a block
+  std::atomic<u64> next{0};     // position of the next block to hand out
   std::atomic<bool> failed{false};
 
-  // Positions below `finished` have ended. What depends on the order of blocks (atomics, volatile accesses) waits for that, so that
-  // the result does not depend on the number of cores.
+  // Positions below `finished` have ended. What depends on the order of blocks (atomics, volatile accesses) waits for
+  // that, so that the result does not depend on the number of cores.
   std::mutex mutex;
   std::condition_variable progress;
   u64 finished = 0;

@@ -40,7 +40,8 @@ struct Machine::Impl {
   void check_launch(const Launch& l);
   void set_order(LaunchState& state, const Launch& l);
   void run(LaunchState& state, const Launch& l);
-  void finish(LaunchState& state, const Launch& l, std::vector<std::unique_ptr<Block>>& blocks, std::vector<std::vector<Counts>>& counts);
+  void finish(LaunchState& state, const Launch& l, std::vector<std::unique_ptr<Block>>& blocks,
+              std::vector<std::vector<Counts>>& counts);
   Record& record(const Kernel* kernel);
 };
 
@@ -51,17 +52,21 @@ void Machine::Impl::fail(const Report& r) {
 
 void Machine::Impl::check_launch(const Launch& l) {
   const auto refuse = [&](std::string what) {
-    fail({"launch", fmt::format("vgpu: launch: {}\n  kernel  {}  grid ({},{},{}) block ({},{},{})", what, l.kernel ? l.kernel->name : "(null)",
-                                l.grid.x, l.grid.y, l.grid.z, l.block.x, l.block.y, l.block.z)});
+    fail({"launch", fmt::format("vgpu: launch: {}\n  kernel  {}  grid ({},{},{}) block ({},{},{})", what,
+                                l.kernel ? l.kernel->name : "(null)", l.grid.x, l.grid.y, l.grid.z, l.block.x,
+                                l.block.y, l.block.z)});
   };
   if (!l.kernel || !l.kernel->code) refuse("there is no such kernel");
   if (l.grid.count() == 0 || l.block.count() == 0) refuse("the grid or the block is empty");
   if (l.grid.y > 65535 || l.grid.z > 65535 || l.grid.x > 0x7fffffff) refuse("the grid is too large");
-  if (l.block.count() > 1024 || l.block.x > 1024 || l.block.y > 1024 || l.block.z > 64) refuse("the block is too large");
-  if (l.block.count() > l.kernel->max_threads) refuse(fmt::format("the kernel was compiled for at most {} threads", l.kernel->max_threads));
+  if (l.block.count() > 1024 || l.block.x > 1024 || l.block.y > 1024 || l.block.z > 64)
+    refuse("the block is too large");
+  if (l.block.count() > l.kernel->max_threads)
+    refuse(fmt::format("the kernel was compiled for at most {} threads", l.kernel->max_threads));
   if (l.grid.count() > u64{1} << 31) refuse("more than 2^31 blocks are not supported");
   const size_t shared = l.kernel->static_shared + l.dynamic_shared;
-  if (shared > options.max_shared_per_block) refuse(fmt::format("{} bytes of shared memory of at most {}", shared, options.max_shared_per_block));
+  if (shared > options.max_shared_per_block)
+    refuse(fmt::format("{} bytes of shared memory of at most {}", shared, options.max_shared_per_block));
 }
 
 // Random orders from the schedule's seed and the launch's number.
@@ -90,7 +95,8 @@ Machine::Impl::Record& Machine::Impl::record(const Kernel* kernel) {
 }
 
 void Machine::Impl::run(LaunchState& state, const Launch& l) {
-  const unsigned cores = options.threads > 0 ? static_cast<unsigned>(options.threads) : std::max(1u, std::thread::hardware_concurrency());
+  const unsigned cores =
+      options.threads > 0 ? static_cast<unsigned>(options.threads) : std::max(1u, std::thread::hardware_concurrency());
   const unsigned workers = static_cast<unsigned>(std::min<u64>(cores, l.grid.count()));
   std::vector<std::unique_ptr<Block>> blocks;
   std::vector<std::vector<Counts>> counts(workers);
@@ -111,7 +117,8 @@ void Machine::Impl::finish(LaunchState& state, const Launch& l, std::vector<std:
                            std::vector<std::vector<Counts>>& counts) {
   for (const auto& [position, text] : state.outputs) on_print(text);
   for (const LaunchState::Warning& w : state.warnings)
-    if (warned.insert(fmt::format("{} {} {} {}", w.kind, l.kernel->name, w.a, w.b)).second) on_warning({w.kind, w.text});
+    if (warned.insert(fmt::format("{} {} {} {}", w.kind, l.kernel->name, w.a, w.b)).second)
+      on_warning({w.kind, w.text});
   u64 read = 0, written = 0;
   for (const auto& block : blocks)
     for (Footprint* f : block->footprints) {
@@ -216,7 +223,8 @@ std::vector<KernelCounts> Machine::counts() const {
       for (const char c : info.text) ic.text += c == '\n' || c == '\t' ? ' ' : c;
       ic.ptx_line = info.ptx_line;
       ic.line = info.line;
-      if (info.file > 0 && static_cast<size_t>(info.file) < p.files->size()) ic.file = (*p.files)[static_cast<size_t>(info.file)];
+      if (info.file > 0 && static_cast<size_t>(info.file) < p.files->size())
+        ic.file = (*p.files)[static_cast<size_t>(info.file)];
       k.total += ic.counts;
       k.instructions.push_back(std::move(ic));
     }

@@ -51,7 +51,8 @@ void Memory::add(const void* address, size_t bytes, MemoryKind kind, std::string
   const std::lock_guard lock(impl_->mutex);
   const u64 lo = reinterpret_cast<u64>(address), hi = lo + bytes;
   auto& freed = impl_->freed;
-  for (auto it = freed.begin(); it != freed.end();) it = it->second.lo < hi && lo < it->second.hi ? freed.erase(it) : std::next(it);
+  for (auto it = freed.begin(); it != freed.end();)
+    it = it->second.lo < hi && lo < it->second.hi ? freed.erase(it) : std::next(it);
   auto region = std::make_unique<Region>(lo, hi, kind, std::move(name));
   region->initialised = initialised || !impl_->track_written || bytes == 0;
   if (!region->initialised) {

@@ -109,7 +109,8 @@ void Module::Impl::initialise(const Declaration& d, Variable& v) {
 }
 
 const FunctionText* Module::Impl::function(std::string_view name) const {
-  const auto it = std::find_if(unit.functions.begin(), unit.functions.end(), [&](const FunctionText& f) { return f.name == name && f.has_body; });
+  const auto it = std::find_if(unit.functions.begin(), unit.functions.end(),
+                               [&](const FunctionText& f) { return f.name == name && f.has_body; });
   return it == unit.functions.end() ? nullptr : &*it;
 }
 
@@ -123,10 +124,12 @@ const Program& Module::Impl::program(const Kernel& kernel) {
     p = builder.build();
     return *p;
   } catch (const BuildError& e) {
-    fault({"unsupported instruction", fmt::format("vgpu: unsupported instruction: {}\n  kernel  {}\n  PTX line {}: `{}`", e.what, kernel.name, e.line,
-                                                  quoted_line(e.statement))});
+    fault(
+        {"unsupported instruction", fmt::format("vgpu: unsupported instruction: {}\n  kernel  {}\n  PTX line {}: `{}`",
+                                                e.what, kernel.name, e.line, quoted_line(e.statement))});
   } catch (const SyntaxError& e) {
-    fault({"unsupported instruction", fmt::format("vgpu: unsupported instruction: {}\n  kernel  {}\n  PTX line {}", e.what, kernel.name, e.line)});
+    fault({"unsupported instruction",
+           fmt::format("vgpu: unsupported instruction: {}\n  kernel  {}\n  PTX line {}", e.what, kernel.name, e.line)});
   }
   throw std::logic_error("unreachable");
 }

@@ -1,5 +1,6 @@
-// Approximate instructions: rcp, sqrt, rsqrt, ex2, lg2, sin, cos, tanh .approx. Each is computed far more exactly than a GPU does and
-// rounded once; with --perturb the result moves within the error that the PTX ISA states (9.7.3 and 9.7.4).
+// Approximate instructions: rcp, sqrt, rsqrt, ex2, lg2, sin, cos, tanh .approx. Each is computed far more exactly than
+// a GPU does and rounded once; with --perturb the result moves within the error that the PTX ISA states (9.7.3
+// and 9.7.4).
 #include <cmath>
 #include <limits>
 
@@ -99,7 +100,8 @@ double noise(const Warp& w, const Inst& in, int lane) {
 // Half an ulp of what is allowed goes to the rounding.
 float moved(double exact, double relative, double absolute, double noise) {
   if (!std::isfinite(exact) || exact == 0) return static_cast<float>(exact);
-  const double slack = std::max(relative - 0x1p-24, 0.) * std::fabs(exact) + std::max(absolute - 0x1p-24 * std::fabs(exact), 0.);
+  const double slack =
+      std::max(relative - 0x1p-24, 0.) * std::fabs(exact) + std::max(absolute - 0x1p-24 * std::fabs(exact), 0.);
   return static_cast<float>(exact + slack * noise);
 }
 
@@ -131,23 +133,33 @@ u16 half_approx(u16 v) {
   return Bf ? to_bf16(r) : to_f16(r);
 }
 template <class Op, bool Bf>
-struct HalfOne { static u16 call(u16 v) { return half_approx<Op, Bf>(v); } };
+struct HalfOne {
+  static u16 call(u16 v) { return half_approx<Op, Bf>(v); }
+};
 template <class Op, bool Bf>
 struct HalfTwo {
   static u32 call(u32 v) {
-    return half_approx<Op, Bf>(static_cast<u16>(v)) | static_cast<u32>(half_approx<Op, Bf>(static_cast<u16>(v >> 16))) << 16;
+    return half_approx<Op, Bf>(static_cast<u16>(v)) | static_cast<u32>(half_approx<Op, Bf>(static_cast<u16>(v >> 16)))
+                                                          << 16;
   }
 };
 
 template <class Op>
 void decode_half_approximation(Decoder& d, Type t) {
   const bool ftz = d.take("ftz");
-  if ((t == Type::bf16 || t == Type::bf16x2) != ftz && d.has_opcode("ex2")) d.refuse("ex2 of bf16 has ftz, of f16 has not");
+  if ((t == Type::bf16 || t == Type::bf16x2) != ftz && d.has_opcode("ex2"))
+    d.refuse("ex2 of bf16 has ftz, of f16 has not");
   switch (t) {
     case Type::f16: d.inst.run = unary<HalfOne<Op, false>, u16>; break;
     case Type::bf16: d.inst.run = unary<HalfOne<Op, true>, u16>; break;
-    case Type::f16x2: d.inst.run = unary<HalfTwo<Op, false>, u32>; d.inst.flops = 2; break;
-    default: d.inst.run = unary<HalfTwo<Op, true>, u32>; d.inst.flops = 2; break;
+    case Type::f16x2:
+      d.inst.run = unary<HalfTwo<Op, false>, u32>;
+      d.inst.flops = 2;
+      break;
+    default:
+      d.inst.run = unary<HalfTwo<Op, true>, u32>;
+      d.inst.flops = 2;
+      break;
   }
 }
 

@@ -1,4 +1,5 @@
-// cp.async: copies from global to shared memory that happen when their group is waited for, so that a wrong wait_group shows.
+// cp.async: copies from global to shared memory that happen when their group is waited for, so that a wrong wait_group
+// shows.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -23,7 +24,8 @@ void copy_async(Warp& w, const Inst& in, u32 m) {
     copy.group[l] = AsyncCopy::open;
     copy.from_bytes[l] = in.bytes;
     if (!(m >> l & 1)) continue;
-    if (sizes && sizes[l] > in.bytes) fault(w, in, l, "cp.async", fmt::format("{} of {} bytes are to be read", sizes[l], in.bytes));
+    if (sizes && sizes[l] > in.bytes)
+      fault(w, in, l, "cp.async", fmt::format("{} of {} bytes are to be read", sizes[l], in.bytes));
     if (sizes) copy.from_bytes[l] = static_cast<u8>(sizes[l]);
     if (copy.from_bytes[l]) reading |= 1u << l;
   }
@@ -44,7 +46,8 @@ void copy_async(Warp& w, const Inst& in, u32 m) {
     each_lane(same, [&](int l) { copy.from[l] = from.address[l]; });
     for (int l = 0; l < warp_size; l++)
       if (same >> l & 1 && copy.from[l] % in.bytes)
-        fault(w, in, l, "misaligned access", fmt::format("{} bytes of cp.async at {}", in.bytes, describe_address(w, copy.from[l], Space::global)));
+        fault(w, in, l, "misaligned access",
+              fmt::format("{} bytes of cp.async at {}", in.bytes, describe_address(w, copy.from[l], Space::global)));
     prepare(w, in, from, AccessKind::read);
   }
   Access to;
@@ -57,9 +60,11 @@ void copy_async(Warp& w, const Inst& in, u32 m) {
     copy.to[l] = to.address[l];
     if (!(m >> l & 1)) continue;
     if (to.address[l] + in.bytes > block.shared_bytes)
-      fault(w, in, l, "out of bounds", fmt::format("{} bytes at {}", in.bytes, describe_address(w, to.address[l], Space::shared)));
+      fault(w, in, l, "out of bounds",
+            fmt::format("{} bytes at {}", in.bytes, describe_address(w, to.address[l], Space::shared)));
     if (to.address[l] % in.bytes)
-      fault(w, in, l, "misaligned access", fmt::format("{} bytes at {}", in.bytes, describe_address(w, to.address[l], Space::shared)));
+      fault(w, in, l, "misaligned access",
+            fmt::format("{} bytes at {}", in.bytes, describe_address(w, to.address[l], Space::shared)));
   }
   if (block.shadow) block.shadow->begin_copy(w, in, to);
   if (block.counts) count_shared(block.counts[inst_index(w, in)], to.address, m, in.bytes);
@@ -135,14 +140,16 @@ void decode_cp(Decoder& d) {
   d.expect(3 + hints, 4 + hints);
   d.inst.run = copy_async;
   const u64 bytes = d.immediate(d.operand(2));
-  if (bytes != 16 && (cache == "cg" || (bytes != 4 && bytes != 8))) d.refuse("cp.async copies 4, 8 or 16 bytes, with cg 16");
+  if (bytes != 16 && (cache == "cg" || (bytes != 4 && bytes != 8)))
+    d.refuse("cp.async copies 4, 8 or 16 bytes, with cg 16");
   d.inst.bytes = static_cast<u8>(bytes);
   d.address(d.operand(1), &Inst::b);
   if (!d.inst.wide_address) d.refuse("a global address has 64 bits");
   const i64 global_offset = d.inst.offset;
   d.inst.offset = 0;
   d.address(d.operand(0), &Inst::a);
-  if (global_offset != static_cast<i32>(global_offset) || d.inst.offset != static_cast<i32>(d.inst.offset)) d.refuse("the offset is too large");
+  if (global_offset != static_cast<i32>(global_offset) || d.inst.offset != static_cast<i32>(d.inst.offset))
+    d.refuse("the offset is too large");
   d.inst.offset = static_cast<i64>(static_cast<u64>(global_offset) << 32 | static_cast<u32>(d.inst.offset));
   if (d.size() == 4 + hints) {
     d.inst.sub = 1;

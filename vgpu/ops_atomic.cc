@@ -1,5 +1,5 @@
-// atom and red: add min max and or xor inc dec exch cas of 16, 32, 64 bits, f16, bf16, pairs of them, f32, f64; vectors of red and atom.
-// Lanes go one after another, blocks in order where the result depends on it.
+// atom and red: add min max and or xor inc dec exch cas of 16, 32, 64 bits, f16, bf16, pairs of them, f32, f64; vectors
+// of red and atom. Lanes go one after another, blocks in order where the result depends on it.
 #include <cmath>
 
 #include "vgpu/access.h"
@@ -53,7 +53,9 @@ struct AddF32 {
 };
 struct AddF64 {
   using Bits = u64;
-  static u64 call(AtomicOp, u64 old, u64 v, u64) { return std::bit_cast<u64>(std::bit_cast<double>(old) + std::bit_cast<double>(v)); }
+  static u64 call(AtomicOp, u64 old, u64 v, u64) {
+    return std::bit_cast<u64>(std::bit_cast<double>(old) + std::bit_cast<double>(v));
+  }
 };
 template <bool Bf>
 struct Half {
@@ -99,25 +101,54 @@ void atomic(Warp& w, const Inst& in, u32 m) {
 }
 
 template <class Kind>
-Handler pick_returning(bool returns) { return returns ? Handler{atomic<Kind, true>} : Handler{atomic<Kind, false>}; }
+Handler pick_returning(bool returns) {
+  return returns ? Handler{atomic<Kind, true>} : Handler{atomic<Kind, false>};
+}
 
 Handler pick_kind(Decoder& d, AtomicOp op, Type t, bool returns, bool noftz) {
   const bool add = op == AtomicOp::add, extreme = op == AtomicOp::min || op == AtomicOp::max;
-  const bool exchange = op == AtomicOp::exch || op == AtomicOp::cas, bitwise = op >= AtomicOp::bit_and && op <= AtomicOp::bit_xor;
+  const bool exchange = op == AtomicOp::exch || op == AtomicOp::cas,
+             bitwise = op >= AtomicOp::bit_and && op <= AtomicOp::bit_xor;
   switch (t) {
-    case Type::s32: if (add || extreme) return pick_returning<Plain<i32>>(returns); break;
-    case Type::u32: if (add || extreme || op == AtomicOp::inc || op == AtomicOp::dec) return pick_returning<Plain<u32>>(returns); break;
-    case Type::b32: if (exchange || bitwise) return pick_returning<Plain<u32>>(returns); break;
-    case Type::s64: if (add || extreme) return pick_returning<Plain<i64>>(returns); break;
-    case Type::u64: if (add || extreme) return pick_returning<Plain<u64>>(returns); break;
-    case Type::b64: if (exchange || bitwise) return pick_returning<Plain<u64>>(returns); break;
-    case Type::b16: if (op == AtomicOp::cas) return pick_returning<Plain<u16>>(returns); break;
-    case Type::f32: if (add) return pick_returning<AddF32>(returns); break;
-    case Type::f64: if (add) return pick_returning<AddF64>(returns); break;
-    case Type::f16: if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Half<false>>(returns); break;
-    case Type::bf16: if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Half<true>>(returns); break;
-    case Type::f16x2: if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Pair<false>>(returns); break;
-    case Type::bf16x2: if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Pair<true>>(returns); break;
+    case Type::s32:
+      if (add || extreme) return pick_returning<Plain<i32>>(returns);
+      break;
+    case Type::u32:
+      if (add || extreme || op == AtomicOp::inc || op == AtomicOp::dec) return pick_returning<Plain<u32>>(returns);
+      break;
+    case Type::b32:
+      if (exchange || bitwise) return pick_returning<Plain<u32>>(returns);
+      break;
+    case Type::s64:
+      if (add || extreme) return pick_returning<Plain<i64>>(returns);
+      break;
+    case Type::u64:
+      if (add || extreme) return pick_returning<Plain<u64>>(returns);
+      break;
+    case Type::b64:
+      if (exchange || bitwise) return pick_returning<Plain<u64>>(returns);
+      break;
+    case Type::b16:
+      if (op == AtomicOp::cas) return pick_returning<Plain<u16>>(returns);
+      break;
+    case Type::f32:
+      if (add) return pick_returning<AddF32>(returns);
+      break;
+    case Type::f64:
+      if (add) return pick_returning<AddF64>(returns);
+      break;
+    case Type::f16:
+      if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Half<false>>(returns);
+      break;
+    case Type::bf16:
+      if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Half<true>>(returns);
+      break;
+    case Type::f16x2:
+      if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Pair<false>>(returns);
+      break;
+    case Type::bf16x2:
+      if (noftz && (add || (extreme && d.inst.count > 1))) return pick_returning<Pair<true>>(returns);
+      break;
     default: break;
   }
   d.refuse("this atomic operation of this type is not supported");
@@ -163,7 +194,8 @@ void decode_atomic(Decoder& d) {
   if (d.inst.count > 1) {
     const bool keeps = returns && !sink;
     const size_t n = d.inst.count;
-    if (d.operand(at + 1).items.size() != n || (keeps && d.operand(0).items.size() != n)) d.refuse("as many registers as elements are expected");
+    if (d.operand(at + 1).items.size() != n || (keeps && d.operand(0).items.size() != n))
+      d.refuse("as many registers as elements are expected");
     d.begin_list(keeps ? 2 * n : n);
     if (keeps) d.dest_list(d.operand(0), type_bytes(t));
     d.source_list(d.operand(at + 1), t, false);

@@ -10,7 +10,8 @@ enum class Compare : u16 { eq, ne, lt, le, gt, ge, equ, neu, ltu, leu, gtu, geu,
 enum Combine : u16 { combine_none = 0, combine_and = 1, combine_or = 2, combine_xor = 3 };
 constexpr u16 compare_ftz = 1 << 8;
 
-constexpr std::string_view compare_names[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
+constexpr std::string_view compare_names[] = {"eq",  "ne",  "lt",  "le",  "gt",  "ge",  "equ",
+                                              "neu", "ltu", "leu", "gtu", "geu", "num", "nan"};
 
 template <Compare C, class T>
 bool holds(T a, T b) {
@@ -109,7 +110,8 @@ void set_pair(Warp& w, const Inst& in, u32 m) {
   const auto value = [](u32 v) { return Bf ? from_bf16(static_cast<u16>(v)) : from_f16(static_cast<u16>(v)); };
   constexpr u32 yes = !Float ? 0xffff : Bf ? 0x3f80 : 0x3c00;
   each_lane(m, [&](int l) {
-    const u32 lo = holds<C>(value(a[l]), value(b[l])) ? yes : 0, hi = holds<C>(value(a[l] >> 16), value(b[l] >> 16)) ? yes : 0;
+    const u32 lo = holds<C>(value(a[l]), value(b[l])) ? yes : 0,
+              hi = holds<C>(value(a[l] >> 16), value(b[l] >> 16)) ? yes : 0;
     d[l] = lo | hi << 16;
   });
 }
@@ -118,7 +120,9 @@ enum class Result { predicate, mask, one };
 
 template <u32 (*Bits)(const Warp&, const Inst&)>
 Handler pick_result(Result r) {
-  return r == Result::predicate ? Handler{setp<Bits>} : r == Result::mask ? Handler{set<Bits, false>} : Handler{set<Bits, true>};
+  return r == Result::predicate ? Handler{setp<Bits>}
+         : r == Result::mask    ? Handler{set<Bits, false>}
+                                : Handler{set<Bits, true>};
 }
 
 template <Compare C, bool Bf>
@@ -270,6 +274,7 @@ void decode_slct(Decoder& d) {
 
 }  // namespace
 
-const OpcodeList compare_opcodes = {{"setp", decode_setp}, {"set", decode_set}, {"selp", decode_selp}, {"slct", decode_slct}};
+const OpcodeList compare_opcodes = {
+    {"setp", decode_setp}, {"set", decode_set}, {"selp", decode_selp}, {"slct", decode_slct}};
 
 }  // namespace vgpu

@@ -95,8 +95,9 @@ void device_printf(Warp& w, const Inst& in, u32 m) {
 void device_assert(Warp& w, const Inst& in, u32 m) {
   const int l = first_lane(m);
   const auto text = [&](int i) { return read_string(w, in, l, read_parameter(w, l, in.list[i], 8)); };
-  fault(w, in, l, "assert",
-        fmt::format("{}:{}: {}: assertion `{}` failed", text(1), read_parameter(w, l, in.list[2], 4), text(3), text(0)));
+  fault(
+      w, in, l, "assert",
+      fmt::format("{}:{}: {}: assertion `{}` failed", text(1), read_parameter(w, l, in.list[2], 4), text(3), text(0)));
 }
 
 // call (results), name, (parameters): the results and parameters are .param variables of the caller.
@@ -108,7 +109,8 @@ void decode_call(Decoder& d) {
     for (const Operand& o : d.operand(at).items) results.push_back(d.parameter(o));
     at++;
   }
-  if (at >= d.size() || d.operand(at).kind != Operand::Kind::name || d.is_register(d.operand(at))) d.refuse("indirect calls are not supported");
+  if (at >= d.size() || d.operand(at).kind != Operand::Kind::name || d.is_register(d.operand(at)))
+    d.refuse("indirect calls are not supported");
   const std::string_view name = d.operand(at++).name;
   if (at < d.size() && d.operand(at).kind == Operand::Kind::list) {
     for (const Operand& o : d.operand(at).items) parameters.push_back(d.parameter(o));
@@ -163,7 +165,8 @@ void decode_bar(Decoder& d) {
   if (tail) d.source_predicate(&Inst::e, d.operand(d.size() - 1));
 }
 
-// Memory is sequentially consistent here; for the race rule, an atomic after a device-wide fence hands on what the block has done.
+// Memory is sequentially consistent here; for the race rule, an atomic after a device-wide fence hands on what the
+// block has done.
 void device_fence(Warp& w, const Inst&, u32) { w.block->fenced = true; }
 
 void decode_fence(Decoder& d) {
@@ -225,7 +228,8 @@ void Decoder::call(std::string_view name, const std::vector<Symbol>& parameters,
   }
   const Builder::Function* f = builder_.find_function(name);
   if (!f) refuse(fmt::format("call of '{}', which is not defined here", name));
-  if (f->parameters.size() != parameters.size() || f->returns.size() != results.size()) refuse("the function has other parameters");
+  if (f->parameters.size() != parameters.size() || f->returns.size() != results.size())
+    refuse("the function has other parameters");
   std::vector<u32> copies;
   const auto copy = [&](const Symbol& from, const Symbol& to) {
     if (from.bytes != to.bytes) refuse("a parameter of the function has another size");
@@ -253,9 +257,19 @@ void Decoder::call(std::string_view name, const std::vector<Symbol>& parameters,
 }
 
 const OpcodeList control_opcodes = {
-    {"bra", decode_bra}, {"brx", decode_brx}, {"ret", decode_ret}, {"exit", decode_exit}, {"trap", decode_trap}, {"call", decode_call},
-    {"bar", decode_bar}, {"barrier", decode_bar}, {"membar", decode_fence}, {"fence", decode_fence}, {"nanosleep", decode_nanosleep},
-    {"prefetch", decode_prefetch}, {"griddepcontrol", decode_griddepcontrol},
+    {"bra", decode_bra},
+    {"brx", decode_brx},
+    {"ret", decode_ret},
+    {"exit", decode_exit},
+    {"trap", decode_trap},
+    {"call", decode_call},
+    {"bar", decode_bar},
+    {"barrier", decode_bar},
+    {"membar", decode_fence},
+    {"fence", decode_fence},
+    {"nanosleep", decode_nanosleep},
+    {"prefetch", decode_prefetch},
+    {"griddepcontrol", decode_griddepcontrol},
 };
 
 }  // namespace vgpu

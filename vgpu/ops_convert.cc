@@ -1,4 +1,5 @@
-// cvt between integers, floats and halves, with every rounding, saturation and ftz; packed conversions to pairs of halves.
+// cvt between integers, floats and halves, with every rounding, saturation and ftz; packed conversions to pairs of
+// halves.
 #include <cfenv>
 #include <cmath>
 #include <limits>
@@ -9,7 +10,8 @@
 namespace vgpu {
 namespace {
 
-// Rounding of the source, as in the names: n nearest even, z towards zero, m down, p up; i: to an integer; rna: nearest, ties away.
+// Rounding of the source, as in the names: n nearest even, z towards zero, m down, p up; i: to an integer; rna:
+// nearest, ties away.
 enum class Round : u16 { none, rn, rz, rm, rp, rni, rzi, rmi, rpi, rna };
 enum ConvertFlags : u16 { convert_ftz = 1, convert_sat = 2, convert_relu = 4, convert_satfinite = 8 };
 
@@ -19,7 +21,8 @@ u16 flags_of(const Inst& in) { return in.sub >> 8; }
 // Registers hold a value in 2, 4 or 8 bytes, of which the type's are the low ones.
 template <class T>
 void read_lanes(const Warp& w, u32 offset, u8 width, T* out) {
-  using Raw = std::conditional_t<sizeof(T) == 1, u8, std::conditional_t<sizeof(T) == 2, u16, std::conditional_t<sizeof(T) == 4, u32, u64>>>;
+  using Raw = std::conditional_t<sizeof(T) == 1, u8,
+                                 std::conditional_t<sizeof(T) == 2, u16, std::conditional_t<sizeof(T) == 4, u32, u64>>>;
   const auto copy = [&](const auto* r) {
     for (int l = 0; l < warp_size; l++) out[l] = std::bit_cast<T>(static_cast<Raw>(r[l]));
   };
@@ -58,7 +61,8 @@ void int_to_int(Warp& w, const Inst& in, u32 m) {
     if constexpr (Sat) {
       using Limit = std::numeric_limits<D>;
       if constexpr (std::is_signed_v<S>) {
-        if (v < 0 && (!std::is_signed_v<D> || static_cast<i64>(v) < static_cast<i64>(Limit::min()))) return Limit::min();
+        if (v < 0 && (!std::is_signed_v<D> || static_cast<i64>(v) < static_cast<i64>(Limit::min())))
+          return Limit::min();
       }
       if (v > 0 && static_cast<u64>(v) > static_cast<u64>(Limit::max())) return Limit::max();
     }
@@ -89,7 +93,9 @@ void float_to_int(Warp& w, const Inst& in, u32 m) {
     if constexpr (sizeof(S) == 4) v = ftz ? flush(v) : v;
     const double r = static_cast<double>(round_to_integer(v, R));
     // 2^63 and 2^64 are floats; the limits themselves may not be.
-    constexpr double past = std::is_signed_v<D> ? static_cast<double>(u64{1} << (8 * sizeof(D) - 1)) : 0x1p0 * (sizeof(D) == 8 ? 0x1p64 : static_cast<double>(u64{1} << (8 * sizeof(D) % 64)));
+    constexpr double past =
+        std::is_signed_v<D> ? static_cast<double>(u64{1} << (8 * sizeof(D) - 1))
+                            : 0x1p0 * (sizeof(D) == 8 ? 0x1p64 : static_cast<double>(u64{1} << (8 * sizeof(D) % 64)));
     if (r >= past) return Limit::max();
     if (r <= static_cast<double>(Limit::min())) return Limit::min();
     return static_cast<D>(r);
@@ -127,7 +133,9 @@ void directed(Warp& w, const Inst& in, u32 m) {
 }
 
 template <class D>
-D limit01(D v) { return v > 0 ? (v < 1 ? v : D{1}) : D{0}; }
+D limit01(D v) {
+  return v > 0 ? (v < 1 ? v : D{1}) : D{0};
+}
 
 template <class D, class S>
 void int_to_float(Warp& w, const Inst& in, u32 m) {
@@ -266,7 +274,8 @@ void half_to_double(Warp& w, const Inst& in, u32 m) {
 template <bool ToBf>
 void half_to_half(Warp& w, const Inst& in, u32 m) {
   const Round r = round_of(in);
-  convert_lanes<u16, u16>(w, in, m, [r](u16 v) { return narrow<ToBf>(ToBf ? from_f16(v) : from_bf16(v), r == Round::rz); });
+  convert_lanes<u16, u16>(w, in, m,
+                          [r](u16 v) { return narrow<ToBf>(ToBf ? from_f16(v) : from_bf16(v), r == Round::rz); });
 }
 template <bool Bf>
 void round_half(Warp& w, const Inst& in, u32 m) {
@@ -311,7 +320,8 @@ Handler pick_integer_source(Decoder& d, Type to, Type from, Round r, u16 flags) 
   if (is_integer(to)) {
     if (r != Round::none) d.refuse("rounding from integer to integer");
     return with_any_integer(d, to, [&]<class D>(D) {
-      return with_any_integer(d, from, [&]<class S>(S) -> Handler { return sat ? int_to_int<D, S, true> : int_to_int<D, S, false>; });
+      return with_any_integer(
+          d, from, [&]<class S>(S) -> Handler { return sat ? int_to_int<D, S, true> : int_to_int<D, S, false>; });
     });
   }
   if (r < Round::rn || r > Round::rp) d.refuse("rounding rn, rz, rm or rp is expected");
@@ -359,9 +369,13 @@ Handler pick_float(Type to, Type from, Round r) {
   if (to == Type::f64 && from == Type::f32) return r == Round::none ? float_to_float<double, float> : nullptr;
   if (to == Type::f32 && from == Type::f64) return r == Round::none ? nullptr : directed<float_to_float<float, double>>;
   if (to == Type::f32 && (from == Type::f16 || from == Type::bf16))
-    return r != Round::none ? nullptr : from == Type::f16 ? Handler{half_to_float<false>} : Handler{half_to_float<true>};
+    return r != Round::none    ? nullptr
+           : from == Type::f16 ? Handler{half_to_float<false>}
+                               : Handler{half_to_float<true>};
   if (to == Type::f64 && (from == Type::f16 || from == Type::bf16))
-    return r != Round::none ? nullptr : from == Type::f16 ? Handler{half_to_double<false>} : Handler{half_to_double<true>};
+    return r != Round::none    ? nullptr
+           : from == Type::f16 ? Handler{half_to_double<false>}
+                               : Handler{half_to_double<true>};
   if (!half_rounding) return nullptr;
   if (from == Type::f32 && to == Type::f16) return float_to_half<false>;
   if (from == Type::f32 && to == Type::bf16) return float_to_half<true>;
@@ -390,7 +404,8 @@ void decode_cvt(Decoder& d) {
   const Type to = d.take_type(), from = d.take_type();
   d.inst.sub = static_cast<u16>(static_cast<u16>(r) | flags << 8);
   const bool to_half = to == Type::f16 || to == Type::bf16 || to == Type::f16x2 || to == Type::bf16x2;
-  if (flags & (convert_relu | convert_satfinite) && !(from == Type::f32 && (to_half || (to == Type::tf32 && flags == convert_relu))))
+  if (flags & (convert_relu | convert_satfinite) &&
+      !(from == Type::f32 && (to_half || (to == Type::tf32 && flags == convert_relu))))
     d.refuse("relu and satfinite of this conversion are not supported");
   if (to == Type::f16x2 || to == Type::bf16x2) {
     if (from != Type::f32 || (r != Round::rn && r != Round::rz)) d.refuse("this packed conversion is not supported");
@@ -409,8 +424,10 @@ void decode_cvt(Decoder& d) {
   if (!d.inst.run) d.refuse("this conversion or its rounding is not supported");
   const bool ftz_ok = from == Type::f32 || to == Type::f32;
   if (flags & convert_ftz && !ftz_ok) d.refuse("ftz of this conversion is not supported");
-  if (flags & convert_sat && is_integer(from) && is_integer(to) == false && to_half) d.refuse("sat of this conversion is not supported");
-  if (flags & convert_sat && to_half && is_float(from) && from != Type::f32) d.refuse("sat of this conversion is not supported");
+  if (flags & convert_sat && is_integer(from) && is_integer(to) == false && to_half)
+    d.refuse("sat of this conversion is not supported");
+  if (flags & convert_sat && to_half && is_float(from) && from != Type::f32)
+    d.refuse("sat of this conversion is not supported");
   d.expect(2);
   d.inst.width = static_cast<u8>(d.dest_any(&Inst::d, d.operand(0)));
   d.inst.bytes = static_cast<u8>(d.source_any(&Inst::a, d.operand(1), from));

@@ -1,5 +1,5 @@
-// Arithmetic of f32 and f64 that rounds as IEEE says: add sub mul fma mad div rcp sqrt neg abs min max copysign testp. The opcodes that
-// integers share begin here; halves are in ops_half.cc, approximations in ops_approx.cc.
+// Arithmetic of f32 and f64 that rounds as IEEE says: add sub mul fma mad div rcp sqrt neg abs min max copysign testp.
+// The opcodes that integers share begin here; halves are in ops_half.cc, approximations in ops_approx.cc.
 #include "vgpu/float.h"
 
 #include <cfenv>
@@ -12,16 +12,46 @@
 namespace vgpu {
 namespace {
 
-struct Add { template <class T> static T call(T a, T b) { return a + b; } };
-struct Sub { template <class T> static T call(T a, T b) { return a - b; } };
-struct Mul { template <class T> static T call(T a, T b) { return a * b; } };
-struct Div { template <class T> static T call(T a, T b) { return a / b; } };
+struct Add {
+  template <class T>
+  static T call(T a, T b) {
+    return a + b;
+  }
+};
+struct Sub {
+  template <class T>
+  static T call(T a, T b) {
+    return a - b;
+  }
+};
+struct Mul {
+  template <class T>
+  static T call(T a, T b) {
+    return a * b;
+  }
+};
+struct Div {
+  template <class T>
+  static T call(T a, T b) {
+    return a / b;
+  }
+};
 struct Fma {
   static float call(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
   static double call(double a, double b, double c) { return __builtin_fma(a, b, c); }
 };
-struct Rcp { template <class T> static T call(T a) { return T{1} / a; } };
-struct Sqrt { template <class T> static T call(T a) { return std::sqrt(a); } };
+struct Rcp {
+  template <class T>
+  static T call(T a) {
+    return T{1} / a;
+  }
+};
+struct Sqrt {
+  template <class T>
+  static T call(T a) {
+    return std::sqrt(a);
+  }
+};
 
 // A NaN loses to a number; -0 is below +0. Two NaNs give the canonical one.
 template <class T>
@@ -34,14 +64,35 @@ T greatest(T a, T b) {
   const T high = a > b || (a == b && !std::signbit(a)) ? a : b;
   return a != a ? b : b != b ? a : high;
 }
-struct Min { template <class T> static T call(T a, T b) { return least(a, b); } };
-struct Max { template <class T> static T call(T a, T b) { return greatest(a, b); } };
-struct MinNan { template <class T> static T call(T a, T b) { return a != a || b != b ? a + b : least(a, b); } };
-struct MaxNan { template <class T> static T call(T a, T b) { return a != a || b != b ? a + b : greatest(a, b); } };
+struct Min {
+  template <class T>
+  static T call(T a, T b) {
+    return least(a, b);
+  }
+};
+struct Max {
+  template <class T>
+  static T call(T a, T b) {
+    return greatest(a, b);
+  }
+};
+struct MinNan {
+  template <class T>
+  static T call(T a, T b) {
+    return a != a || b != b ? a + b : least(a, b);
+  }
+};
+struct MaxNan {
+  template <class T>
+  static T call(T a, T b) {
+    return a != a || b != b ? a + b : greatest(a, b);
+  }
+};
 // xorsign.abs: the smaller or larger magnitude with the product's sign.
 template <class Op>
 struct XorSign {
-  template <class T> static T call(T a, T b) {
+  template <class T>
+  static T call(T a, T b) {
     const T r = Op::call(std::fabs(a), std::fabs(b));
     return std::signbit(a) != std::signbit(b) ? -r : r;
   }
@@ -182,8 +233,11 @@ void decode_min_max(Decoder& d) {
     if (nan || xorsign || ftz) d.refuse("f64 min and max have no qualifiers");
     d.inst.run = binary<Plain, double>;
   } else if (t == Type::f32) {
-    const auto pick = [&]<class Op>(Op) { return ftz ? Handler{binary<Single<Op, true, false>, float>} : Handler{binary<Single<Op, false, false>, float>}; };
-    d.inst.run = nan ? (xorsign ? pick(XorSign<Nan>{}) : pick(Nan{})) : (xorsign ? pick(XorSign<Plain>{}) : pick(Plain{}));
+    const auto pick = [&]<class Op>(Op) {
+      return ftz ? Handler{binary<Single<Op, true, false>, float>} : Handler{binary<Single<Op, false, false>, float>};
+    };
+    d.inst.run =
+        nan ? (xorsign ? pick(XorSign<Nan>{}) : pick(Nan{})) : (xorsign ? pick(XorSign<Plain>{}) : pick(Plain{}));
   } else {
     d.refuse("type ." + std::string(type_name(t)) + " is not supported here");
   }
@@ -212,7 +266,9 @@ void decode_sign(Decoder& d) {
   if (is_half(t)) return decode_half(d, t, Negate ? HalfOp::neg : HalfOp::abs);
   const bool ftz = d.take("ftz");
   if (t == Type::f64 && ftz) d.refuse("f64 has no ftz");
-  d.inst.run = t == Type::f64 ? Handler{sign<u64, Negate>} : ftz ? Handler{sign_ftz<Negate>} : Handler{sign<u32, Negate>};
+  d.inst.run = t == Type::f64 ? Handler{sign<u64, Negate>}
+               : ftz          ? Handler{sign_ftz<Negate>}
+                              : Handler{sign<u32, Negate>};
   operands(d, t, 1);
 }
 
@@ -270,7 +326,12 @@ void decode_testp(Decoder& d) {
 }  // namespace
 
 const OpcodeList float_opcodes = {
-    {"add", decode_sum<Add>}, {"sub", decode_sum<Sub>}, {"mul", decode_mul}, {"fma", decode_fma}, {"mad", decode_fma}, {"div", decode_div},
+    {"add", decode_sum<Add>},
+    {"sub", decode_sum<Sub>},
+    {"mul", decode_mul},
+    {"fma", decode_fma},
+    {"mad", decode_fma},
+    {"div", decode_div},
     {"rcp", [](Decoder& d) { decode_rcp_sqrt<Rcp>(d, Approximation::rcp); }},
     {"sqrt", [](Decoder& d) { decode_rcp_sqrt<Sqrt>(d, Approximation::sqrt); }},
     {"rsqrt", [](Decoder& d) { decode_approximate(d, Approximation::rsqrt); }},
@@ -279,8 +340,12 @@ const OpcodeList float_opcodes = {
     {"sin", [](Decoder& d) { decode_approximate(d, Approximation::sin); }},
     {"cos", [](Decoder& d) { decode_approximate(d, Approximation::cos); }},
     {"tanh", [](Decoder& d) { decode_approximate(d, Approximation::tanh); }},
-    {"min", decode_min_max<Min, MinNan>}, {"max", decode_min_max<Max, MaxNan>}, {"neg", decode_sign<true>}, {"abs", decode_sign<false>},
-    {"copysign", decode_copysign}, {"testp", decode_testp},
+    {"min", decode_min_max<Min, MinNan>},
+    {"max", decode_min_max<Max, MaxNan>},
+    {"neg", decode_sign<true>},
+    {"abs", decode_sign<false>},
+    {"copysign", decode_copysign},
+    {"testp", decode_testp},
 };
 
 }  // namespace vgpu

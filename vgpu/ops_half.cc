@@ -1,4 +1,5 @@
-// Arithmetic of f16, bf16 and pairs of them. Everything is computed in double, where it is exact or rounded to odd, and rounded once.
+// Arithmetic of f16, bf16 and pairs of them. Everything is computed in double, where it is exact or rounded to odd, and
+// rounded once.
 #include <cmath>
 
 #include "vgpu/float.h"
@@ -73,7 +74,8 @@ void half_pairs(Warp& w, const Inst& in, u32 m) {
   const u32 *a = w.lanes<u32>(in.a), *b = w.lanes<u32>(in.b), *c = w.lanes<u32>(in.c);
   each_lane(m, [&](int l) {
     const u32 lo = half_op<Format, Op>(static_cast<u16>(a[l]), static_cast<u16>(b[l]), static_cast<u16>(c[l]), in.sub);
-    const u32 hi = half_op<Format, Op>(static_cast<u16>(a[l] >> 16), static_cast<u16>(b[l] >> 16), static_cast<u16>(c[l] >> 16), in.sub);
+    const u32 hi = half_op<Format, Op>(static_cast<u16>(a[l] >> 16), static_cast<u16>(b[l] >> 16),
+                                       static_cast<u16>(c[l] >> 16), in.sub);
     d[l] = lo | hi << 16;
   });
 }

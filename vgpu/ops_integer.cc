@@ -1,4 +1,4 @@
-// Integer arithmetic: add sub mul mad mul24 mad24 sad div rem abs neg min max, their carry chains, bit counts, fields, dp4a and dp2a.
+// Integer arithmetic: add sub mul mad mul24 mad24 sad div rem abs neg min max, and carry chains.
 #include "vgpu/arithmetic.h"
 
 #include <limits>
@@ -10,11 +10,27 @@ namespace {
 template <class T>
 using Unsigned = std::make_unsigned_t<T>;
 
-struct Add { template <class T> static T call(T a, T b) { return static_cast<T>(Unsigned<T>(a) + Unsigned<T>(b)); } };
-struct Sub { template <class T> static T call(T a, T b) { return static_cast<T>(Unsigned<T>(a) - Unsigned<T>(b)); } };
-struct MulLo { template <class T> static T call(T a, T b) { return static_cast<T>(u64(Unsigned<T>(a)) * u64(Unsigned<T>(b))); } };
+struct Add {
+  template <class T>
+  static T call(T a, T b) {
+    return static_cast<T>(Unsigned<T>(a) + Unsigned<T>(b));
+  }
+};
+struct Sub {
+  template <class T>
+  static T call(T a, T b) {
+    return static_cast<T>(Unsigned<T>(a) - Unsigned<T>(b));
+  }
+};
+struct MulLo {
+  template <class T>
+  static T call(T a, T b) {
+    return static_cast<T>(u64(Unsigned<T>(a)) * u64(Unsigned<T>(b)));
+  }
+};
 struct MulHi {
-  template <class T> static T call(T a, T b) {
+  template <class T>
+  static T call(T a, T b) {
     if constexpr (sizeof(T) == 8) {
       using Wide = std::conditional_t<std::is_signed_v<T>, __int128, unsigned __int128>;
       return static_cast<T>((static_cast<Wide>(a) * b) >> 64);
@@ -26,7 +42,8 @@ struct MulHi {
 };
 // Division by zero and overflow are machine specific on a GPU; all ones and the dividend are what it gives.
 struct Div {
-  template <class T> static T call(T a, T b) {
+  template <class T>
+  static T call(T a, T b) {
     if (b == 0) return static_cast<T>(-1);
     if constexpr (std::is_signed_v<T>)
       if (b == -1) return Sub::call(T{0}, a);
@@ -34,35 +51,89 @@ struct Div {
   }
 };
 struct Rem {
-  template <class T> static T call(T a, T b) {
+  template <class T>
+  static T call(T a, T b) {
     if (b == 0) return a;
     if constexpr (std::is_signed_v<T>)
       if (b == -1) return 0;
     return static_cast<T>(a % b);
   }
 };
-struct Min { template <class T> static T call(T a, T b) { return b < a ? b : a; } };
-struct Max { template <class T> static T call(T a, T b) { return a < b ? b : a; } };
-struct MinRelu { template <class T> static T call(T a, T b) { return std::max<T>(0, Min::call(a, b)); } };
-struct MaxRelu { template <class T> static T call(T a, T b) { return std::max<T>(0, Max::call(a, b)); } };
-struct Abs { template <class T> static T call(T a) { return a < 0 ? Sub::call(T{0}, a) : a; } };
-struct Neg { template <class T> static T call(T a) { return Sub::call(T{0}, a); } };
-struct MadLo { template <class T> static T call(T a, T b, T c) { return Add::call(MulLo::call(a, b), c); } };
-struct MadHi { template <class T> static T call(T a, T b, T c) { return Add::call(MulHi::call(a, b), c); } };
-struct Sad { template <class T> static T call(T a, T b, T c) { return Add::call(c, a < b ? Sub::call(b, a) : Sub::call(a, b)); } };
+struct Min {
+  template <class T>
+  static T call(T a, T b) {
+    return b < a ? b : a;
+  }
+};
+struct Max {
+  template <class T>
+  static T call(T a, T b) {
+    return a < b ? b : a;
+  }
+};
+struct MinRelu {
+  template <class T>
+  static T call(T a, T b) {
+    return std::max<T>(0, Min::call(a, b));
+  }
+};
+struct MaxRelu {
+  template <class T>
+  static T call(T a, T b) {
+    return std::max<T>(0, Max::call(a, b));
+  }
+};
+struct Abs {
+  template <class T>
+  static T call(T a) {
+    return a < 0 ? Sub::call(T{0}, a) : a;
+  }
+};
+struct Neg {
+  template <class T>
+  static T call(T a) {
+    return Sub::call(T{0}, a);
+  }
+};
+struct MadLo {
+  template <class T>
+  static T call(T a, T b, T c) {
+    return Add::call(MulLo::call(a, b), c);
+  }
+};
+struct MadHi {
+  template <class T>
+  static T call(T a, T b, T c) {
+    return Add::call(MulHi::call(a, b), c);
+  }
+};
+struct Sad {
+  template <class T>
+  static T call(T a, T b, T c) {
+    return Add::call(c, a < b ? Sub::call(b, a) : Sub::call(a, b));
+  }
+};
 
 i32 saturate(i64 v) {
-  return static_cast<i32>(std::min<i64>(std::max<i64>(v, std::numeric_limits<i32>::min()), std::numeric_limits<i32>::max()));
+  return static_cast<i32>(
+      std::min<i64>(std::max<i64>(v, std::numeric_limits<i32>::min()), std::numeric_limits<i32>::max()));
 }
-struct AddSat { static i32 call(i32 a, i32 b) { return saturate(i64{a} + b); } };
-struct SubSat { static i32 call(i32 a, i32 b) { return saturate(i64{a} - b); } };
-struct MadHiSat { static i32 call(i32 a, i32 b, i32 c) { return saturate(((i64{a} * b) >> 32) + c); } };
+struct AddSat {
+  static i32 call(i32 a, i32 b) { return saturate(i64{a} + b); }
+};
+struct SubSat {
+  static i32 call(i32 a, i32 b) { return saturate(i64{a} - b); }
+};
+struct MadHiSat {
+  static i32 call(i32 a, i32 b, i32 c) { return saturate(((i64{a} * b) >> 32) + c); }
+};
 
 // Two 16-bit integers in a word.
 template <class Op, class T>
 struct Packed {
   static u32 call(u32 a, u32 b) {
-    const T lo = Op::call(static_cast<T>(a), static_cast<T>(b)), hi = Op::call(static_cast<T>(a >> 16), static_cast<T>(b >> 16));
+    const T lo = Op::call(static_cast<T>(a), static_cast<T>(b)),
+            hi = Op::call(static_cast<T>(a >> 16), static_cast<T>(b >> 16));
     return static_cast<u16>(lo) | static_cast<u32>(static_cast<u16>(hi)) << 16;
   }
 };
@@ -85,8 +156,8 @@ void packed_operands(Decoder& d, Handler run) {
   d.source(&Inst::b, d.operand(2), Type::b32);
 }
 
-// Carry chains: the condition code is a bit a lane in Warp::carry. A difference is a + ~b + 1, so its carry means "no borrow": the PTX ISA
-// does not say so, but CUDA's own 128-bit division (sub.cc, then addc) relies on it.
+// Carry chains: the condition code is a bit a lane in Warp::carry. A difference is a + ~b + 1, so its carry means "no
+// borrow": the PTX ISA does not say so, but CUDA's own 128-bit division (sub.cc, then addc) relies on it.
 enum CarryUse : u16 { carry_in = 1, carry_out = 2 };
 
 template <class T, bool Subtract>
@@ -97,7 +168,8 @@ void add_carry(Warp& w, const Inst& in, u32 m) {
   for (int l = 0; l < warp_size; l++) {
     if (!(m >> l & 1)) continue;
     const unsigned __int128 in_bit = in.sub & carry_in ? w.carry >> l & 1 : Subtract;
-    const unsigned __int128 r = static_cast<unsigned __int128>(a[l]) + (Subtract ? static_cast<T>(~b[l]) : b[l]) + in_bit;
+    const unsigned __int128 r =
+        static_cast<unsigned __int128>(a[l]) + (Subtract ? static_cast<T>(~b[l]) : b[l]) + in_bit;
     d[l] = static_cast<T>(r);
     out |= static_cast<u32>(r >> (8 * sizeof(T)) & 1) << l;
   }
@@ -120,7 +192,8 @@ void mad_carry(Warp& w, const Inst& in, u32 m) {
     } else {
       product = MulHi::call(a[l], b[l]);
     }
-    const unsigned __int128 r = static_cast<unsigned __int128>(product) + c[l] + (in.sub & carry_in ? w.carry >> l & 1 : 0);
+    const unsigned __int128 r =
+        static_cast<unsigned __int128>(product) + c[l] + (in.sub & carry_in ? w.carry >> l & 1 : 0);
     d[l] = static_cast<T>(r);
     out |= static_cast<u32>(r >> (8 * sizeof(T)) & 1) << l;
   }
@@ -203,7 +276,10 @@ void decode_mul24(Decoder& d) {
 }
 
 void decode_abs(Decoder& d, Type t) {
-  d.inst.run = t == Type::s16 ? unary<Abs, i16> : t == Type::s32 ? unary<Abs, i32> : t == Type::s64 ? unary<Abs, i64> : nullptr;
+  d.inst.run = t == Type::s16   ? unary<Abs, i16>
+               : t == Type::s32 ? unary<Abs, i32>
+               : t == Type::s64 ? unary<Abs, i64>
+                                : nullptr;
   if (!d.inst.run) d.refuse("abs of this type is not supported");
   d.expect(2);
   d.dest(&Inst::d, d.operand(0), type_bytes(t));
@@ -211,7 +287,10 @@ void decode_abs(Decoder& d, Type t) {
 }
 
 void decode_neg(Decoder& d, Type t) {
-  d.inst.run = t == Type::s16 ? unary<Neg, i16> : t == Type::s32 ? unary<Neg, i32> : t == Type::s64 ? unary<Neg, i64> : nullptr;
+  d.inst.run = t == Type::s16   ? unary<Neg, i16>
+               : t == Type::s32 ? unary<Neg, i32>
+               : t == Type::s64 ? unary<Neg, i64>
+                                : nullptr;
   if (!d.inst.run) d.refuse("neg of this type is not supported");
   d.expect(2);
   d.dest(&Inst::d, d.operand(0), type_bytes(t));
@@ -226,171 +305,6 @@ void decode_sad(Decoder& d) {
   d.source(&Inst::a, d.operand(1), t);
   d.source(&Inst::b, d.operand(2), t);
   d.source(&Inst::c, d.operand(3), t);
-}
-
-// Results of one word from an operand of 4 or 8 bytes.
-template <class Op, class T>
-void to_word(Warp& w, const Inst& in, u32 m) {
-  u32* d = w.lanes<u32>(in.d);
-  const T* a = w.lanes<T>(in.a);
-  each_lane(m, [&](int l) { d[l] = static_cast<u32>(Op::call(a[l])); });
-}
-struct Popc { template <class T> static int call(T a) { return std::popcount(a); } };
-struct Clz { template <class T> static int call(T a) { return std::countl_zero(a); } };
-template <bool Shift>
-struct Bfind {
-  template <class T> static u32 call(T a) {
-    using U = Unsigned<T>;
-    const U v = std::is_signed_v<T> && a < 0 ? static_cast<U>(~a) : static_cast<U>(a);
-    if (v == 0) return ~0u;
-    const int zeros = std::countl_zero(v);
-    return static_cast<u32>(Shift ? zeros : static_cast<int>(8 * sizeof(T)) - 1 - zeros);
-  }
-};
-
-template <class Op>
-void decode_count(Decoder& d) {
-  const Type t = d.take_type();
-  d.inst.run = t == Type::b32 ? to_word<Op, u32> : t == Type::b64 ? to_word<Op, u64> : nullptr;
-  if (!d.inst.run) d.refuse("this instruction is of b32 or b64");
-  d.expect(2);
-  d.dest(&Inst::d, d.operand(0), 4);
-  d.source(&Inst::a, d.operand(1), t);
-}
-
-void decode_bfind(Decoder& d) {
-  const bool shift = d.take("shiftamt");
-  const Type t = d.take_type();
-  switch (t) {
-    case Type::s32: d.inst.run = shift ? to_word<Bfind<true>, i32> : to_word<Bfind<false>, i32>; break;
-    case Type::u32: d.inst.run = shift ? to_word<Bfind<true>, u32> : to_word<Bfind<false>, u32>; break;
-    case Type::s64: d.inst.run = shift ? to_word<Bfind<true>, i64> : to_word<Bfind<false>, i64>; break;
-    case Type::u64: d.inst.run = shift ? to_word<Bfind<true>, u64> : to_word<Bfind<false>, u64>; break;
-    default: d.refuse("bfind of this type is not supported");
-  }
-  d.expect(2);
-  d.dest(&Inst::d, d.operand(0), 4);
-  d.source(&Inst::a, d.operand(1), t);
-}
-
-struct Brev {
-  template <class T> static T call(T v) {
-    T r = 0;
-    for (unsigned i = 0; i < 8 * sizeof(T); i++) r |= static_cast<T>((v >> i & 1) << (8 * sizeof(T) - 1 - i));
-    return r;
-  }
-};
-void decode_brev(Decoder& d) {
-  const Type t = d.take_type();
-  d.inst.run = t == Type::b32 ? unary<Brev, u32> : t == Type::b64 ? unary<Brev, u64> : nullptr;
-  if (!d.inst.run) d.refuse("brev is of b32 or b64");
-  d.expect(2);
-  d.dest(&Inst::d, d.operand(0), type_bytes(t));
-  d.source(&Inst::a, d.operand(1), t);
-}
-
-// bfe: `len` bits of a from `pos`; bits past the top are copies of the field's sign, which is the top bit of a if the field ends past it.
-template <class T>
-void bfe(Warp& w, const Inst& in, u32 m) {
-  T* d = w.lanes<T>(in.d);
-  const T* a = w.lanes<T>(in.a);
-  const u32 *b = w.lanes<u32>(in.b), *c = w.lanes<u32>(in.c);
-  constexpr u32 bits = 8 * sizeof(T);
-  each_lane(m, [&](int l) {
-    const u32 pos = b[l] & 255, len = c[l] & 255;
-    if (len == 0) {
-      d[l] = 0;
-      return;
-    }
-    const bool negative = std::is_signed_v<T> && (a[l] >> std::min(pos + len - 1, bits - 1) & 1);
-    Unsigned<T> field = pos < bits ? static_cast<Unsigned<T>>(static_cast<Unsigned<T>>(a[l]) >> pos) : Unsigned<T>{0};
-    const u32 kept = pos < bits ? std::min(len, bits - pos) : 0;
-    if (kept < bits) {
-      const Unsigned<T> above = static_cast<Unsigned<T>>(~Unsigned<T>{0} << kept);
-      field = negative ? static_cast<Unsigned<T>>(field | above) : static_cast<Unsigned<T>>(field & ~above);
-    }
-    d[l] = static_cast<T>(field);
-  });
-}
-
-void decode_bfe(Decoder& d) {
-  const Type t = d.take_type();
-  switch (t) {
-    case Type::s32: d.inst.run = bfe<i32>; break;
-    case Type::u32: d.inst.run = bfe<u32>; break;
-    case Type::s64: d.inst.run = bfe<i64>; break;
-    case Type::u64: d.inst.run = bfe<u64>; break;
-    default: d.refuse("bfe of this type is not supported");
-  }
-  d.expect(4);
-  d.dest(&Inst::d, d.operand(0), type_bytes(t));
-  d.source(&Inst::a, d.operand(1), t);
-  d.source(&Inst::b, d.operand(2), Type::u32);
-  d.source(&Inst::c, d.operand(3), Type::u32);
-}
-
-// bfi: `len` low bits of a go into b at `pos`.
-template <class T>
-void bfi(Warp& w, const Inst& in, u32 m) {
-  T* d = w.lanes<T>(in.d);
-  const T *a = w.lanes<T>(in.a), *b = w.lanes<T>(in.b);
-  const u32 *c = w.lanes<u32>(in.c), *e = w.lanes<u32>(in.e);
-  constexpr u32 bits = 8 * sizeof(T);
-  each_lane(m, [&](int l) {
-    const u32 pos = c[l] & 255, len = e[l] & 255;
-    if (pos >= bits || len == 0) {
-      d[l] = b[l];
-      return;
-    }
-    const T field = len >= bits ? ~T{0} : static_cast<T>((T{1} << len) - 1);
-    d[l] = (b[l] & ~(field << pos)) | ((a[l] & field) << pos);
-  });
-}
-
-void decode_bfi(Decoder& d) {
-  const Type t = d.take_type();
-  d.inst.run = t == Type::b32 ? bfi<u32> : t == Type::b64 ? bfi<u64> : nullptr;
-  if (!d.inst.run) d.refuse("bfi is of b32 or b64");
-  d.expect(5);
-  d.dest(&Inst::d, d.operand(0), type_bytes(t));
-  d.source(&Inst::a, d.operand(1), t);
-  d.source(&Inst::b, d.operand(2), t);
-  d.source(&Inst::c, d.operand(3), Type::u32);
-  d.source(&Inst::e, d.operand(4), Type::u32);
-}
-
-// Sum of products of four bytes (dp4a), or of two half words with two bytes of b (dp2a; sub bit 2 takes the upper two).
-enum DotBits : u16 { a_signed = 1, b_signed = 2, upper = 4 };
-template <bool Four>
-void dot(Warp& w, const Inst& in, u32 m) {
-  u32* d = w.lanes<u32>(in.d);
-  const u32 *a = w.lanes<u32>(in.a), *b = w.lanes<u32>(in.b), *c = w.lanes<u32>(in.c);
-  constexpr int n = Four ? 4 : 2, a_bits = Four ? 8 : 16;
-  each_lane(m, [&](int l) {
-    u32 sum = c[l];
-    for (int i = 0; i < n; i++) {
-      const u32 x = a[l] >> (a_bits * i), y = b[l] >> (8 * (i + (!Four && in.sub & upper ? 2 : 0)));
-      const i32 xv = in.sub & a_signed ? (Four ? i32{static_cast<i8>(x)} : i32{static_cast<i16>(x)})
-                                       : static_cast<i32>(x & (Four ? 0xff : 0xffff));
-      const i32 yv = in.sub & b_signed ? i32{static_cast<i8>(y)} : static_cast<i32>(y & 0xff);
-      sum += static_cast<u32>(xv * yv);
-    }
-    d[l] = sum;
-  });
-}
-
-void decode_dot(Decoder& d) {
-  const bool four = d.has_opcode("dp4a");
-  d.inst.run = four ? dot<true> : dot<false>;
-  if (!four) d.inst.sub = d.require_one({"lo", "hi"}) == "hi" ? upper : 0;
-  const Type ta = d.take_type(), tb = d.take_type();
-  if ((ta != Type::s32 && ta != Type::u32) || (tb != Type::s32 && tb != Type::u32)) d.refuse("dot products are of s32 or u32");
-  d.inst.sub |= static_cast<u16>((ta == Type::s32 ? a_signed : 0) | (tb == Type::s32 ? b_signed : 0));
-  d.expect(4);
-  d.dest(&Inst::d, d.operand(0), 4);
-  d.source(&Inst::a, d.operand(1), Type::b32);
-  d.source(&Inst::b, d.operand(2), Type::b32);
-  d.source(&Inst::c, d.operand(3), Type::b32);
 }
 
 }  // namespace
@@ -494,12 +408,13 @@ void decode_integer_abs(Decoder& d, Type t) { decode_abs(d, t); }
 void decode_integer_neg(Decoder& d, Type t) { decode_neg(d, t); }
 
 const OpcodeList integer_opcodes = {
-    {"addc", decode_addc},  {"subc", decode_addc},
+    {"addc", decode_addc},
+    {"subc", decode_addc},
     {"rem", [](Decoder& d) { decode_binary_type<Rem>(d, d.take_type()); }},
     {"madc", [](Decoder& d) { decode_integer_mad(d, d.take_type()); }},
-    {"mul24", decode_mul24}, {"mad24", decode_mul24}, {"sad", decode_sad},
-    {"popc", decode_count<Popc>}, {"clz", decode_count<Clz>}, {"bfind", decode_bfind}, {"brev", decode_brev},
-    {"bfe", decode_bfe}, {"bfi", decode_bfi}, {"dp4a", decode_dot}, {"dp2a", decode_dot},
+    {"mul24", decode_mul24},
+    {"mad24", decode_mul24},
+    {"sad", decode_sad},
 };
 
 }  // namespace vgpu

@@ -6,11 +6,36 @@
 namespace vgpu {
 namespace {
 
-struct And { template <class T> static T call(T a, T b) { return a & b; } };
-struct Or { template <class T> static T call(T a, T b) { return a | b; } };
-struct Xor { template <class T> static T call(T a, T b) { return a ^ b; } };
-struct Not { template <class T> static T call(T a) { return static_cast<T>(~a); } };
-struct Cnot { template <class T> static T call(T a) { return a == 0; } };
+struct And {
+  template <class T>
+  static T call(T a, T b) {
+    return a & b;
+  }
+};
+struct Or {
+  template <class T>
+  static T call(T a, T b) {
+    return a | b;
+  }
+};
+struct Xor {
+  template <class T>
+  static T call(T a, T b) {
+    return a ^ b;
+  }
+};
+struct Not {
+  template <class T>
+  static T call(T a) {
+    return static_cast<T>(~a);
+  }
+};
+struct Cnot {
+  template <class T>
+  static T call(T a) {
+    return a == 0;
+  }
+};
 
 template <class Op>
 void predicate_binary(Warp& w, const Inst& in, u32 m) {
@@ -255,9 +280,9 @@ void decode_szext(Decoder& d) {
 }  // namespace
 
 const OpcodeList logic_opcodes = {
-    {"and", decode_logic<And>}, {"or", decode_logic<Or>}, {"xor", decode_logic<Xor>}, {"not", decode_not}, {"cnot", decode_cnot},
-    {"lop3", decode_lop3}, {"shl", decode_shl}, {"shr", decode_shr}, {"shf", decode_shf}, {"prmt", decode_prmt},
-    {"bmsk", decode_bmsk}, {"szext", decode_szext},
+    {"and", decode_logic<And>}, {"or", decode_logic<Or>}, {"xor", decode_logic<Xor>}, {"not", decode_not},
+    {"cnot", decode_cnot},      {"lop3", decode_lop3},    {"shl", decode_shl},        {"shr", decode_shr},
+    {"shf", decode_shf},        {"prmt", decode_prmt},    {"bmsk", decode_bmsk},      {"szext", decode_szext},
 };
 
 }  // namespace vgpu

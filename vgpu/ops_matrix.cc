@@ -17,7 +17,8 @@ void gather_rows(Warp& w, const Inst& in, Access& a) {
   gather_addresses(w, in, in.a, lanes == 32 ? full_mask : (1u << lanes) - 1, a);
   a.bytes = 16;
   const u32 mask = a.mask;
-  if (split_by_space(in, a) != mask || a.space != Space::shared) fault(w, in, 0, "out of bounds", "rows of matrices lie in shared memory");
+  if (split_by_space(in, a) != mask || a.space != Space::shared)
+    fault(w, in, 0, "out of bounds", "rows of matrices lie in shared memory");
 }
 
 // Lane 4g + q gets elements 2q and 2q + 1 of row g; transposed, of column g.
@@ -31,7 +32,8 @@ void ldmatrix(Warp& w, const Inst& in, u32) {
     u32* d = w.lanes<u32>(in.list[x]);
     for (u32 l = 0; l < warp_size; l++) {
       const u32 g = l / 4, q = l % 4;
-      d[l] = in.sub ? rows[2 * q][g] | static_cast<u32>(rows[2 * q + 1][g]) << 16 : rows[g][2 * q] | static_cast<u32>(rows[g][2 * q + 1]) << 16;
+      d[l] = in.sub ? rows[2 * q][g] | static_cast<u32>(rows[2 * q + 1][g]) << 16
+                    : rows[g][2 * q] | static_cast<u32>(rows[g][2 * q + 1]) << 16;
     }
   }
 }
@@ -83,11 +85,13 @@ void movmatrix(Warp& w, const Inst& in, u32) {
   for (u32 l = 0; l < warp_size; l++)
     for (u32 e = 0; e < 2; e++) rows[l / 4][2 * (l % 4) + e] = static_cast<u16>(a[l] >> (16 * e));
   u32* d = w.lanes<u32>(in.d);
-  for (u32 l = 0; l < warp_size; l++) d[l] = rows[2 * (l % 4)][l / 4] | static_cast<u32>(rows[2 * (l % 4) + 1][l / 4]) << 16;
+  for (u32 l = 0; l < warp_size; l++)
+    d[l] = rows[2 * (l % 4)][l / 4] | static_cast<u32>(rows[2 * (l % 4) + 1][l / 4]) << 16;
 }
 
 void decode_movmatrix(Decoder& d) {
-  if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans")) d.refuse("sync.aligned.m8n8.trans is expected");
+  if (!d.take("sync") || !d.take("aligned") || !d.take("m8n8") || !d.take("trans"))
+    d.refuse("sync.aligned.m8n8.trans is expected");
   if (d.take_type() != Type::b16) d.refuse("matrices are of b16");
   d.expect(2);
   d.inst.control = Control::converge;
@@ -100,8 +104,8 @@ void decode_movmatrix(Decoder& d) {
 // Fragments in arrays whose innermost index is the row of A and D, so that one column of D is a vector of 16 rows.
 constexpr int rows = 16, columns = 8;
 struct Fragments {
-  alignas(64) float a[32][rows];     // [k][m]
-  float b[32][columns];              // [k][n]
+  alignas(64) float a[32][rows];  // [k][m]
+  float b[32][columns];           // [k][n]
   alignas(64) float d[columns][rows];
 };
 
@@ -117,7 +121,8 @@ float widen_half(u32 word, int e, bool bf) {
   return bf ? from_bf16(h) : from_f16(h);
 }
 
-// A: register r holds row g + 8 (r % 2), columns 2q + 8 (r / 2) and the next. B: register r rows 2q + 8r and the next, column g.
+// A: register r holds row g + 8 (r % 2), columns 2q + 8 (r / 2) and the next. B: register r rows 2q + 8r and the next,
+// column g.
 template <bool Bf>
 void load_halves(Warp& w, const u32* a, const u32* b, int k, Fragments& f) {
   for (int r = 0; r < k / 4; r++) {
@@ -132,7 +137,8 @@ void load_halves(Warp& w, const u32* a, const u32* b, int k, Fragments& f) {
   }
 }
 
-// tf32: the low 13 bits of the registers are not looked at. A: row g + 8 (r % 2), column q + 4 (r / 2). B: row q + 4r, column g.
+// tf32: the low 13 bits of the registers are not looked at. A: row g + 8 (r % 2), column q + 4 (r / 2). B: row q + 4r,
+// column g.
 void load_tf32(Warp& w, const u32* a, const u32* b, int k, Fragments& f) {
   for (int r = 0; r < k / 2; r++) {
     const u32* v = w.lanes<u32>(a[r]);
@@ -144,7 +150,8 @@ void load_tf32(Warp& w, const u32* a, const u32* b, int k, Fragments& f) {
   }
 }
 
-// C and D in f32: registers 0 and 1 are row g, columns 2q and 2q + 1; 2 and 3 row g + 8. In f16: both columns in one register.
+// C and D in f32: registers 0 and 1 are row g, columns 2q and 2q + 1; 2 and 3 row g + 8. In f16: both columns in one
+// register.
 void load_sum(Warp& w, const u32* c, bool half, Fragments& f) {
   for (int r = 0; r < (half ? 2 : 4); r++) {
     const u32* v = w.lanes<u32>(c[r]);
@@ -163,7 +170,8 @@ void store_sum(Warp& w, const u32* d, bool half, const Fragments& f) {
     u32* v = w.lanes<u32>(d[r]);
     for (int l = 0; l < warp_size; l++) {
       if (half) {
-        v[l] = to_f16(f.d[2 * (l % 4)][l / 4 + 8 * r]) | static_cast<u32>(to_f16(f.d[2 * (l % 4) + 1][l / 4 + 8 * r])) << 16;
+        v[l] = to_f16(f.d[2 * (l % 4)][l / 4 + 8 * r]) | static_cast<u32>(to_f16(f.d[2 * (l % 4) + 1][l / 4 + 8 * r]))
+                                                             << 16;
       } else {
         const float x = f.d[2 * (l % 4) + r % 2][l / 4 + 8 * (r / 2)];
         v[l] = x != x ? 0x7fffffff : bits(x);
@@ -172,7 +180,8 @@ void store_sum(Warp& w, const u32* d, bool half, const Fragments& f) {
   }
 }
 
-// Products are exact in f32, sums are rounded one by one in order of k; a GPU's order and rounding of the sum are not documented.
+// Products are exact in f32, sums are rounded one by one in order of k; a GPU's order and rounding of the sum are not
+// documented.
 void multiply(Fragments& f, int k, bool reversed) {
   for (int n = 0; n < columns; n++) {
     alignas(64) float sum[rows];
@@ -205,13 +214,16 @@ void mma_float(Warp& w, const Inst& in, u32) {
   store_sum(w, d, half, f);
 }
 
-// s8 and u8. A: register r holds row g + 8 (r % 2), columns 4q + 16 (r / 2) to the third next (with 8 rows: one register, row g).
+// s8 and u8. A: register r holds row g + 8 (r % 2), columns 4q + 16 (r / 2) to the third next (with 8 rows: one
+// register, row g).
 template <int M, int K>
 void mma_int(Warp& w, const Inst& in, u32) {
   constexpr int nd = M / 4, na = M * K / 128, nb = K / 16;
   const u32 *d = in.list, *a = d + nd, *b = a + na, *c = b + nb;
   i32 x[M][K], y[K][columns];
-  const auto element = [](u32 word, int e, bool s) { return s ? i32{static_cast<i8>(word >> (8 * e))} : static_cast<i32>(word >> (8 * e) & 0xff); };
+  const auto element = [](u32 word, int e, bool s) {
+    return s ? i32{static_cast<i8>(word >> (8 * e))} : static_cast<i32>(word >> (8 * e) & 0xff);
+  };
   for (int r = 0; r < na; r++)
     for (int l = 0; l < warp_size; l++)
       for (int e = 0; e < 4; e++) {
@@ -220,7 +232,8 @@ void mma_int(Warp& w, const Inst& in, u32) {
       }
   for (int r = 0; r < nb; r++)
     for (int l = 0; l < warp_size; l++)
-      for (int e = 0; e < 4; e++) y[4 * (l % 4) + e + 16 * r][l / 4] = element(w.lanes<u32>(b[r])[l], e, in.sub & mma_b_signed);
+      for (int e = 0; e < 4; e++)
+        y[4 * (l % 4) + e + 16 * r][l / 4] = element(w.lanes<u32>(b[r])[l], e, in.sub & mma_b_signed);
   i32 result[nd][warp_size];
   for (int r = 0; r < nd; r++)
     for (int l = 0; l < warp_size; l++) {
@@ -281,12 +294,15 @@ void decode_mma(Decoder& d) {
     if (shape == "m8n8k16") in.run = mma_int<8, 16>, s = {8, 16, 2, 1, 1};
   } else if (saturate) {
     d.refuse("satfinite is of integers");
-  } else if (a == b && (a == Type::f16 || a == Type::bf16) && (to == Type::f32 || (to == Type::f16 && a == Type::f16))) {
+  } else if (a == b && (a == Type::f16 || a == Type::bf16) &&
+             (to == Type::f32 || (to == Type::f16 && a == Type::f16))) {
     const bool bf = a == Type::bf16;
     if (to == Type::f16) in.sub |= mma_half_result;
     const int nd = to == Type::f16 ? 2 : 4;
-    if (shape == "m16n8k16") in.run = bf ? mma_float<MmaInput::bf16, 16> : mma_float<MmaInput::f16, 16>, s = {16, 16, nd, 4, 2};
-    if (shape == "m16n8k8") in.run = bf ? mma_float<MmaInput::bf16, 8> : mma_float<MmaInput::f16, 8>, s = {16, 8, nd, 2, 1};
+    if (shape == "m16n8k16")
+      in.run = bf ? mma_float<MmaInput::bf16, 16> : mma_float<MmaInput::f16, 16>, s = {16, 16, nd, 4, 2};
+    if (shape == "m16n8k8")
+      in.run = bf ? mma_float<MmaInput::bf16, 8> : mma_float<MmaInput::f16, 8>, s = {16, 8, nd, 2, 1};
   } else if (a == Type::tf32 && b == Type::tf32 && to == Type::f32) {
     if (shape == "m16n8k8") in.run = mma_float<MmaInput::tf32, 8>, s = {16, 8, 4, 4, 2};
     if (shape == "m16n8k4") in.run = mma_float<MmaInput::tf32, 4>, s = {16, 4, 4, 2, 1};
@@ -300,6 +316,7 @@ void decode_mma(Decoder& d) {
 
 }  // namespace
 
-const OpcodeList matrix_opcodes = {{"ldmatrix", decode_rows}, {"stmatrix", decode_rows}, {"movmatrix", decode_movmatrix}, {"mma", decode_mma}};
+const OpcodeList matrix_opcodes = {
+    {"ldmatrix", decode_rows}, {"stmatrix", decode_rows}, {"movmatrix", decode_movmatrix}, {"mma", decode_mma}};
 
 }  // namespace vgpu

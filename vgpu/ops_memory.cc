@@ -62,7 +62,9 @@ void store_lanes(Warp& w, const Inst& in, u8* base, const Access& a) {
 
 template <bool Load, class M>
 Mover pick_register(int width) {
-  const auto pick = [&]<class R>(R) -> Mover { return Load ? Mover{load_lanes<M, R>} : Mover{store_lanes<std::make_unsigned_t<M>, R>}; };
+  const auto pick = [&]<class R>(R) -> Mover {
+    return Load ? Mover{load_lanes<M, R>} : Mover{store_lanes<std::make_unsigned_t<M>, R>};
+  };
   if (width == 2 && sizeof(M) <= 2) return pick(u16{});
   if (width == 4 && sizeof(M) <= 4) return pick(u32{});
   if (width == 8) return pick(u64{});
@@ -72,13 +74,24 @@ Mover pick_register(int width) {
 template <bool Load>
 Mover pick_mover(Type t, int width) {
   switch (t) {
-    case Type::b8: case Type::u8: return pick_register<Load, u8>(width);
+    case Type::b8:
+    case Type::u8: return pick_register<Load, u8>(width);
     case Type::s8: return pick_register<Load, i8>(width);
-    case Type::b16: case Type::u16: case Type::f16: case Type::bf16: return pick_register<Load, u16>(width);
+    case Type::b16:
+    case Type::u16:
+    case Type::f16:
+    case Type::bf16: return pick_register<Load, u16>(width);
     case Type::s16: return pick_register<Load, i16>(width);
-    case Type::b32: case Type::u32: case Type::f32: case Type::f16x2: case Type::bf16x2: return pick_register<Load, u32>(width);
+    case Type::b32:
+    case Type::u32:
+    case Type::f32:
+    case Type::f16x2:
+    case Type::bf16x2: return pick_register<Load, u32>(width);
     case Type::s32: return pick_register<Load, i32>(width);
-    case Type::b64: case Type::u64: case Type::s64: case Type::f64: return pick_register<Load, u64>(width);
+    case Type::b64:
+    case Type::u64:
+    case Type::s64:
+    case Type::f64: return pick_register<Load, u64>(width);
     default: return nullptr;
   }
 }
@@ -106,10 +119,14 @@ void access_memory(Warp& w, const Inst& in, u32 m) {
 }
 
 void take_space(Decoder& d) {
-  const std::string_view s = d.take_one({"global", "shared", "shared::cta", "local", "const", "param", "param::entry", "param::func"});
+  const std::string_view s =
+      d.take_one({"global", "shared", "shared::cta", "local", "const", "param", "param::entry", "param::func"});
   if (s.empty()) return;
-  d.inst.space = s == "global" ? Space::global : s.starts_with("shared") ? Space::shared : s == "local" ? Space::local
-                 : s == "const" ? Space::constant : Space::param;
+  d.inst.space = s == "global"             ? Space::global
+                 : s.starts_with("shared") ? Space::shared
+                 : s == "local"            ? Space::local
+                 : s == "const"            ? Space::constant
+                                           : Space::param;
 }
 
 // Cache hints change nothing here; what orders accesses makes them strong.
@@ -143,7 +160,8 @@ void decode_access(Decoder& d) {
   d.inst.run = access_memory < Load ? AccessKind::read : AccessKind::write > ;
   d.address(address);
   if (policy && !d.is_register(d.operand(2))) d.refuse("the cache policy is no register");
-  if (d.inst.bytes * d.inst.count > 32 || (d.inst.bytes * d.inst.count > 16 && d.inst.space != Space::global)) d.refuse("too many bytes");
+  if (d.inst.bytes * d.inst.count > 32 || (d.inst.bytes * d.inst.count > 16 && d.inst.space != Space::global))
+    d.refuse("too many bytes");
   if (t == Type::b128) {
     if (d.inst.count != 1) d.refuse("vectors of b128 are not supported");
     d.inst.move = move_128<Load>;
@@ -152,7 +170,8 @@ void decode_access(Decoder& d) {
   }
   int width = 0;
   if (d.inst.count > 1) {
-    if (value.kind != Operand::Kind::list || value.items.size() != d.inst.count) d.refuse("as many registers as elements are expected");
+    if (value.kind != Operand::Kind::list || value.items.size() != d.inst.count)
+      d.refuse("as many registers as elements are expected");
     d.begin_list(d.inst.count);
     width = Load ? d.dest_list(value, 0) : d.source_list(value, t, true);
   } else if (value.kind == Operand::Kind::list) {
@@ -167,6 +186,7 @@ void decode_access(Decoder& d) {
 
 }  // namespace
 
-const OpcodeList memory_opcodes = {{"ld", decode_access<true>}, {"ldu", decode_access<true>}, {"st", decode_access<false>}};
+const OpcodeList memory_opcodes = {
+    {"ld", decode_access<true>}, {"ldu", decode_access<true>}, {"st", decode_access<false>}};
 
 }  // namespace vgpu

@@ -101,7 +101,8 @@ u64 window_of(Space s) {
   return s == Space::shared ? shared_window : s == Space::local ? local_window : s == Space::param ? param_window : 0;
 }
 
-// To generic: the window plus the offset. From generic: the offset; an address of another space is reported when it is used.
+// To generic: the window plus the offset. From generic: the offset; an address of another space is reported when it is
+// used.
 template <class D, class S, bool ToSpace>
 void cvta(Warp& w, const Inst& in, u32 m) {
   D* d = w.lanes<D>(in.d);
@@ -114,9 +115,13 @@ void cvta(Warp& w, const Inst& in, u32 m) {
 }
 
 Space take_space(Decoder& d) {
-  const std::string_view s = d.require_one({"global", "shared", "shared::cta", "local", "const", "param", "param::entry"});
-  return s == "global" ? Space::global : s.starts_with("shared") ? Space::shared : s == "local" ? Space::local
-         : s == "const" ? Space::constant : Space::param;
+  const std::string_view s =
+      d.require_one({"global", "shared", "shared::cta", "local", "const", "param", "param::entry"});
+  return s == "global"             ? Space::global
+         : s.starts_with("shared") ? Space::shared
+         : s == "local"            ? Space::local
+         : s == "const"            ? Space::constant
+                                   : Space::param;
 }
 
 void decode_cvta(Decoder& d) {

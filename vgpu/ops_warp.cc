@@ -36,9 +36,13 @@ void shfl(Warp& w, const Inst& in, u32 m) {
   alignas(64) u32 valid[warp_size];
   const Shuffle kind = static_cast<Shuffle>(in.sub);
   for (int l = 0; l < warp_size; l++) {
-    const int n = static_cast<int>(b[l] & 31), segment = static_cast<int>(c[l] >> 8 & 31), clamp = static_cast<int>(c[l] & 31);
+    const int n = static_cast<int>(b[l] & 31), segment = static_cast<int>(c[l] >> 8 & 31),
+              clamp = static_cast<int>(c[l] & 31);
     const int highest = (l & segment) | (clamp & ~segment), lowest = l & segment;
-    const int j = kind == Shuffle::up ? l - n : kind == Shuffle::down ? l + n : kind == Shuffle::bfly ? l ^ n : lowest | (n & ~segment);
+    const int j = kind == Shuffle::up     ? l - n
+                  : kind == Shuffle::down ? l + n
+                  : kind == Shuffle::bfly ? l ^ n
+                                          : lowest | (n & ~segment);
     const bool inside = kind == Shuffle::up ? j >= highest : j <= highest;
     source[l] = inside ? j & 31 : l;
     valid[l] = inside ? 1u << l : 0;
@@ -51,8 +55,9 @@ void shfl(Warp& w, const Inst& in, u32 m) {
   if (outside) {
     const int l = first_lane(outside);
     fault(w, in, l, "shuffle mask",
-          fmt::format("lane {} reads lane {}, which {}", l, source[l],
-                      masks[l] >> source[l] & 1 ? "has exited" : fmt::format("the mask {:#010x} does not name", masks[l])));
+          fmt::format(
+              "lane {} reads lane {}, which {}", l, source[l],
+              masks[l] >> source[l] & 1 ? "has exited" : fmt::format("the mask {:#010x} does not name", masks[l])));
   }
   each_lane(m, [&](int l) { d[l] = value[source[l]]; });
   if (in.offset) set_predicate(w, static_cast<u32>(in.target), m, p);
@@ -142,7 +147,8 @@ void decode_match(Decoder& d) {
   if (!d.take("sync")) d.refuse("match.sync is expected");
   const Type t = d.take_type();
   if (t != Type::b32 && t != Type::b64) d.refuse("match is of b32 or b64");
-  d.inst.run = t == Type::b32 ? (all ? match<u32, true> : match<u32, false>) : (all ? match<u64, true> : match<u64, false>);
+  d.inst.run =
+      t == Type::b32 ? (all ? match<u32, true> : match<u32, false>) : (all ? match<u64, true> : match<u64, false>);
   d.inst.control = Control::converge;
   d.expect(3);
   const Operand& to = d.operand(0);
@@ -239,7 +245,11 @@ void decode_elect(Decoder& d) {
 
 }  // namespace
 
-const OpcodeList warp_opcodes = {{"shfl", decode_shfl}, {"vote", decode_vote}, {"match", decode_match},
-                                 {"redux", decode_redux}, {"activemask", decode_activemask}, {"elect", decode_elect}};
+const OpcodeList warp_opcodes = {{"shfl", decode_shfl},
+                                 {"vote", decode_vote},
+                                 {"match", decode_match},
+                                 {"redux", decode_redux},
+                                 {"activemask", decode_activemask},
+                                 {"elect", decode_elect}};
 
 }  // namespace vgpu

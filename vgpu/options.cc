@@ -17,8 +17,9 @@ unsigned parse_checks(std::string_view list) {
     } else if (word == "uninit") {
       checks |= check_uninit;
     } else if (word != "bounds" && word != "align" && word != "barrier" && word != "shuffle" && word != "leak") {
-      throw std::invalid_argument(
-          fmt::format("[vgpu] a check is race, uninit, bounds, align, barrier, shuffle, leak, all or none, but '{}' was asked for", word));
+      throw std::invalid_argument(fmt::format(
+          "[vgpu] a check is race, uninit, bounds, align, barrier, shuffle, leak, all or none, but '{}' was asked for",
+          word));
     }
   }
   return checks;

@@ -61,9 +61,11 @@ FormatResult format_device(const std::string& format, const std::function<u64(u6
     } else if (c == 'c') {
       out.text += print_one(spec + "c", static_cast<int>(next(4)));
     } else if (std::strchr("di", c)) {
-      out.text += wide ? print_one(spec + "lld", static_cast<long long>(next(8))) : print_one(spec + "d", static_cast<i32>(next(4)));
+      out.text += wide ? print_one(spec + "lld", static_cast<long long>(next(8)))
+                       : print_one(spec + "d", static_cast<i32>(next(4)));
     } else if (std::strchr("uoxX", c)) {
-      out.text += wide ? print_one(spec + "ll" + c, static_cast<unsigned long long>(next(8))) : print_one(spec + c, static_cast<u32>(next(4)));
+      out.text += wide ? print_one(spec + "ll" + c, static_cast<unsigned long long>(next(8)))
+                       : print_one(spec + c, static_cast<u32>(next(4)));
     } else {
       out.text += spec + c;
     }

@@ -47,8 +47,8 @@ struct Region {
   u64 lo, hi;
   MemoryKind kind;
   std::string name;
-  bool initialised = false;      // all of it; `written` is not kept then
-  LazyBytes written_storage;     // 0xff for each written byte
+  bool initialised = false;   // all of it; `written` is not kept then
+  LazyBytes written_storage;  // 0xff for each written byte
   u8* written = nullptr;
   std::unique_ptr<GlobalShadow> shadow;  // made at the first race-checked access
   std::once_flag shadow_made;
@@ -65,7 +65,7 @@ struct Memory::Impl {
     std::string name, where;
   };
   std::map<u64, Freed> freed;
-  bool track_written = true;     // off where nobody asks
+  bool track_written = true;  // off where nobody asks
 
   Region* find(u64 address, size_t bytes) const;
   const Freed* find_freed(u64 address) const;

@@ -1,5 +1,6 @@
-// Liveness over basic blocks, then a linear scan over the intervals from a register's first to its last living instruction. Lanes of a
-// warp each follow the control flow graph and write only their own elements, so what holds for one thread holds for diverged lanes.
+// Liveness over basic blocks, then a linear scan over the intervals from a register's first to its last living
+// instruction. Lanes of a warp each follow the control flow graph and write only their own elements, so what holds for
+// one thread holds for diverged lanes.
 #include "vgpu/registers.h"
 
 #include <algorithm>
@@ -38,12 +39,13 @@ class Bits {
 struct BasicBlock {
   u32 begin = 0, end = 0;
   std::vector<u32> successors;
-  Bits used, defined;   // read before written; certainly written
+  Bits used, defined;  // read before written; certainly written
   Bits in, out;
 };
 
 bool ends_block(Control c) {
-  return c == Control::branch || c == Control::branch_table || c == Control::call || c == Control::ret || c == Control::exit;
+  return c == Control::branch || c == Control::branch_table || c == Control::call || c == Control::ret ||
+         c == Control::exit;
 }
 
 class Liveness {
@@ -156,7 +158,8 @@ u32 place_bytes(int bytes) { return static_cast<u32>((bytes * warp_size + 63) / 
 
 }  // namespace
 
-RegisterPlan place_registers(const Program& program, const std::vector<RegisterUse>& uses, const std::vector<VirtualRegister>& registers) {
+RegisterPlan place_registers(const Program& program, const std::vector<RegisterUse>& uses,
+                             const std::vector<VirtualRegister>& registers) {
   RegisterPlan plan;
   plan.offsets.resize(registers.size());
   const auto fresh = [&](int bytes) {
@@ -178,7 +181,8 @@ RegisterPlan place_registers(const Program& program, const std::vector<RegisterU
   std::erase_if(intervals, [&](const Interval& i) { return registers[i.reg].fixed || i.from == ~0u; });
   std::sort(intervals.begin(), intervals.end(), [](const Interval& a, const Interval& b) { return a.from < b.from; });
 
-  // A place is free again after the last instruction that reads it: an instruction's results never lie where its operands do.
+  // A place is free again after the last instruction that reads it: an instruction's results never lie where its
+  // operands do.
   struct Busy {
     u32 to, offset;
     int bytes;

@@ -1,5 +1,5 @@
-// Places of registers: PTX has one virtual register a value, thousands of them; those that never live at the same time share a place, so
-// that a warp's registers stay in the processor's cache.
+// Places of registers: PTX has one virtual register a value, thousands of them; those that never live at the same time
+// share a place, so that a warp's registers stay in the processor's cache.
 #pragma once
 
 #include <utility>
@@ -10,8 +10,8 @@
 namespace vgpu {
 
 struct VirtualRegister {
-  int bytes = 0;        // of a lane: 2, 4, 8 or 16
-  bool fixed = false;   // a constant or special register: has a place of its own
+  int bytes = 0;       // of a lane: 2, 4, 8 or 16
+  bool fixed = false;  // a constant or special register: has a place of its own
 };
 
 struct RegisterUse {
@@ -26,6 +26,7 @@ struct RegisterPlan {
 };
 
 // `uses` in order of instructions; branch targets are known.
-RegisterPlan place_registers(const Program& program, const std::vector<RegisterUse>& uses, const std::vector<VirtualRegister>& registers);
+RegisterPlan place_registers(const Program& program, const std::vector<RegisterUse>& uses,
+                             const std::vector<VirtualRegister>& registers);
 
 }  // namespace vgpu

@@ -49,21 +49,23 @@ std::string describe_source(const Program& p, u32 inst) {
 
 std::string describe_place(const Warp& w, u64 block_linear, u32 thread, u32 inst) {
   const LaunchState& l = *w.block->launch;
-  return fmt::format("block {} thread {}  {}", coordinates(block_linear, l.launch->grid), coordinates(thread, l.launch->block),
-                     describe_source(*l.program, inst));
+  return fmt::format("block {} thread {}  {}", coordinates(block_linear, l.launch->grid),
+                     coordinates(thread, l.launch->block), describe_source(*l.program, inst));
 }
 
 std::string describe_launch(const LaunchState& l) {
   const Dim3 &g = l.launch->grid, &b = l.launch->block;
-  return fmt::format("kernel  {}  grid ({},{},{}) block ({},{},{}){}{}", demangle(l.kernel->name), g.x, g.y, g.z, b.x, b.y, b.z,
-                     l.launch->label.empty() ? "" : "  ", l.launch->label);
+  return fmt::format("kernel  {}  grid ({},{},{}) block ({},{},{}){}{}", demangle(l.kernel->name), g.x, g.y, g.z, b.x,
+                     b.y, b.z, l.launch->label.empty() ? "" : "  ", l.launch->label);
 }
 
 void fault(const Warp& w, const Inst& in, int lane, std::string kind, std::string what, std::string extra) {
   const LaunchState& l = *w.block->launch;
   const u32 thread = w.index * warp_size + static_cast<u32>(std::max(lane, 0));
   std::string place = describe_place(w, w.block->linear, thread, inst_index(w, in));
-  if (lane < 0) place = fmt::format("block {} warp {}  {}", coordinates(w.block->linear, l.launch->grid), w.index, describe_source(*l.program, inst_index(w, in)));
+  if (lane < 0)
+    place = fmt::format("block {} warp {}  {}", coordinates(w.block->linear, l.launch->grid), w.index,
+                        describe_source(*l.program, inst_index(w, in)));
   std::string text = fmt::format("vgpu: {}: {}\n  {}\n  here    {}", kind, what, describe_launch(l), place);
   if (!extra.empty()) text += "\n" + indent(extra);
   throw Fault({std::move(kind), std::move(text)});

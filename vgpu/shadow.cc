@@ -65,7 +65,11 @@ u32 WarpSets::pair(u32 warp, u32 clock, const Warp& w) {
 }
 
 RaceCheck::RaceCheck(Warp& w, const Inst& in, const Access& a, AccessKind kind)
-    : w_(w), in_(in), a_(a), kind_(kind), first_thread_(w.index * warp_size),
+    : w_(w),
+      in_(in),
+      a_(a),
+      kind_(kind),
+      first_thread_(w.index * warp_size),
       base_(Record::make(first_thread_, w.clock, w.step, inst_index(w, in), kind == AccessKind::atomic || in.strong)) {}
 
 bool RaceCheck::ordered(Record r, u32 thread) const {
@@ -78,8 +82,10 @@ Record RaceCheck::joined(Record old, int lane) {
   const Record me = mine(lane);
   if (!old.valid()) return me;
   const bool atomic = me.atomic();
-  if (old.spread() == Record::several_warps) return Record::make_set(w_.block->sets->add(old.set(), w_), me.inst(), atomic);
-  if (old.clock() < w_.seen[old.warp()] || old.thread() == me.thread()) return old.spread() == Record::one_warp && old.clock() == w_.clock ? me.with(Record::one_warp) : me;
+  if (old.spread() == Record::several_warps)
+    return Record::make_set(w_.block->sets->add(old.set(), w_), me.inst(), atomic);
+  if (old.clock() < w_.seen[old.warp()] || old.thread() == me.thread())
+    return old.spread() == Record::one_warp && old.clock() == w_.clock ? me.with(Record::one_warp) : me;
   if (old.warp() == w_.index) return me.with(Record::one_warp);
   return Record::make_set(w_.block->sets->pair(old.warp(), old.clock(), w_), me.inst(), atomic);
 }
@@ -117,15 +123,17 @@ bool RaceCheck::same_value(Record other, u64 other_block, int lane, u64 address)
     }
   }
   const u8* mine = values_.data() + static_cast<size_t>(lane) * a_.bytes;
-  const bool same_instruction = other_block == w_.block->linear && other.warp() == w_.index && other.inst() == (inst_index(w_, in_) & 0xffff) &&
-                                other.clock() == w_.clock && other.step() == std::min(w_.step, 1023u);
+  const bool same_instruction = other_block == w_.block->linear && other.warp() == w_.index &&
+                                other.inst() == (inst_index(w_, in_) & 0xffff) && other.clock() == w_.clock &&
+                                other.step() == std::min(w_.step, 1023u);
   if (same_instruction) {  // memory does not hold the other lane's value yet; compare what overlaps
     const int l = static_cast<int>(other.thread() & 31);
     const u64 lo = std::max(a_.address[l], a_.address[lane]), hi = std::min(a_.address[l], a_.address[lane]) + a_.bytes;
     const u8* theirs = values_.data() + static_cast<size_t>(l) * a_.bytes;
     return lo < hi && std::memcmp(mine + (lo - a_.address[lane]), theirs + (lo - a_.address[l]), hi - lo) == 0;
   }
-  const u8* memory = a_.space == Space::shared ? w_.block->shared + a_.address[lane] : reinterpret_cast<const u8*>(a_.address[lane]);
+  const u8* memory =
+      a_.space == Space::shared ? w_.block->shared + a_.address[lane] : reinterpret_cast<const u8*>(a_.address[lane]);
   (void)address;
   return std::memcmp(mine, memory, a_.bytes) == 0;
 }
@@ -133,7 +141,8 @@ bool RaceCheck::same_value(Record other, u64 other_block, int lane, u64 address)
 void RaceCheck::conflict(Record other, u64 other_block, bool other_writes, int lane, u64 address) {
   const u32 inst = inst_index(w_, in_);
   const bool same_block = other_block == w_.block->linear && other.spread() != Record::several_blocks;
-  if (!same_block && w_.block->launch->taken_over(*w_.block, other_block, other.spread() == Record::several_blocks)) return;
+  if (!same_block && w_.block->launch->taken_over(*w_.block, other_block, other.spread() == Record::several_blocks))
+    return;
   u32 thread = other.thread();
   if (other.spread() == Record::several_warps) {
     const WarpSets::Clocks& clocks = (*w_.block->sets)[other.set()];
@@ -141,21 +150,26 @@ void RaceCheck::conflict(Record other, u64 other_block, bool other_writes, int l
       if (clocks[v] && clocks[v] >= w_.seen[v] && (v != w_.index || thread >> 5 != v)) thread = v * warp_size;
     if (!same_block) thread = 0;
   }
-  const bool shuffled = same_block && other.spread() < Record::several_warps && other.warp() == w_.index && other.clock() == w_.clock &&
-                        other.step() < w_.step;
+  const bool shuffled = same_block && other.spread() < Record::several_warps && other.warp() == w_.index &&
+                        other.clock() == w_.clock && other.step() < w_.step;
   const bool same = same_value(other, other_block, lane, address);
   const char* other_verb = other_writes ? (other.atomic() ? "atomic" : "write") : "read";
   const char* my_verb = kind_ == AccessKind::read ? "read" : kind_ == AccessKind::atomic ? "atomic" : "write";
   const std::string kind = same ? "same-value write" : shuffled ? "ordered by a shuffle only" : "data race";
-  const std::string what = fmt::format("{} after {} of the same bytes with nothing between that orders them{}", my_verb, other_verb,
-                                       same ? "; the value stays the same" : shuffled ? " but a shuffle" : "");
+  const std::string what =
+      fmt::format("{} after {} of the same bytes with nothing between that orders them{}", my_verb, other_verb,
+                  same       ? "; the value stays the same"
+                  : shuffled ? " but a shuffle"
+                             : "");
   const std::string where = fmt::format("memory: {}", describe_address(w_, address, a_.space));
-  const std::string other_place = fmt::format("{:<7} {}{}", other_verb, describe_place(w_, other_block, thread, other.inst()),
-                                              other.spread() ? "  (and other threads)" : "");
+  const std::string other_place =
+      fmt::format("{:<7} {}{}", other_verb, describe_place(w_, other_block, thread, other.inst()),
+                  other.spread() ? "  (and other threads)" : "");
   if (same || shuffled) {
     if (!w_.block->launch->warned(kind, other.inst(), inst)) {
-      const std::string text = fmt::format("vgpu: {}: {}\n  {}\n  {:<7} {}\n  {}\n  {}", kind, what, describe_launch(*w_.block->launch), my_verb,
-                                           describe_place(w_, w_.block->linear, first_thread_ + static_cast<u32>(lane), inst), other_place, where);
+      const std::string text = fmt::format(
+          "vgpu: {}: {}\n  {}\n  {:<7} {}\n  {}\n  {}", kind, what, describe_launch(*w_.block->launch), my_verb,
+          describe_place(w_, w_.block->linear, first_thread_ + static_cast<u32>(lane), inst), other_place, where);
       w_.block->launch->warn(kind, other.inst(), inst, text);
     }
     return;
@@ -200,8 +214,14 @@ void SharedShadow::check_state(Warp& w, const Inst& in, const Access& a, bool re
     u64 word = ~u64{0};
     switch (a.bytes) {
       case 1: all &= word << 8 | state[0]; break;
-      case 2: std::memcpy(&word, state, 2); all &= word; break;
-      case 4: std::memcpy(&word, state, 4); all &= word; break;
+      case 2:
+        std::memcpy(&word, state, 2);
+        all &= word;
+        break;
+      case 4:
+        std::memcpy(&word, state, 4);
+        all &= word;
+        break;
       default:
         for (u32 i = 0; i < a.bytes; i += 8) {
           std::memcpy(&word, state + i, 8);
@@ -221,14 +241,16 @@ void SharedShadow::check_state(Warp& w, const Inst& in, const Access& a, bool re
     }
     if (flying)
       fault(w, in, l, "cp.async",
-            fmt::format("{} of shared bytes that a cp.async still copies: no wait_group of the thread that started it has covered it",
+            fmt::format("{} of shared bytes that a cp.async still copies: no wait_group of the thread that started it "
+                        "has covered it",
                         reads ? "read" : "write"),
             "memory: " + describe_address(w, a.address[l], Space::shared));
     if (reads && whole != 0xff) {
       u32 i = 0;
       while (state[i] == written) i++;
       fault(w, in, l, "uninitialised read",
-            fmt::format("{} bytes at {}; byte {} of them was never written", a.bytes, describe_address(w, a.address[l], Space::shared), i));
+            fmt::format("{} bytes at {}; byte {} of them was never written", a.bytes,
+                        describe_address(w, a.address[l], Space::shared), i));
     }
   }
 }
@@ -301,9 +323,10 @@ GlobalShadow::Page& GlobalShadow::page(u64 index) {
   return *p;
 }
 
-// Cells [from, to] of a page for one lane. Between blocks there is no order: the first one to meet is reported, readers of several
-// blocks are remembered as such.
-void GlobalShadow::check_lane(RaceCheck& check, Page& page, u32 from, u32 to, int lane, u64 address, const Block& block) {
+// Cells [from, to] of a page for one lane. Between blocks there is no order: the first one to meet is reported, readers
+// of several blocks are remembered as such.
+void GlobalShadow::check_lane(RaceCheck& check, Page& page, u32 from, u32 to, int lane, u64 address,
+                              const Block& block) {
   const u32 me = static_cast<u32>(block.linear);
   const bool strong = check.mine(lane).atomic(), reads = check.kind() == AccessKind::read;
   for (u32 i = from; i <= to; i++) {
@@ -317,7 +340,8 @@ void GlobalShadow::check_lane(RaceCheck& check, Page& page, u32 from, u32 to, in
         continue;
       }
       if (reads && c.read.spread() == Record::several_blocks && (strong || !c.read.atomic())) continue;
-      if (!reads && (!c.read.valid() || (g.read_block == me && c.read.spread() == Record::one_thread && c.read.thread() == check.mine(lane).thread()))) {
+      if (!reads && (!c.read.valid() || (g.read_block == me && c.read.spread() == Record::one_thread &&
+                                         c.read.thread() == check.mine(lane).thread()))) {
         c.write = check.mine(lane);
         c.read = {};
         g.write_block = me;
@@ -380,8 +404,8 @@ void GlobalShadow::check(Warp& w, const Inst& in, const Access& a, AccessKind ki
           held->begin(serial, needed);
         }
         const u64 in_page = (u64{1} << page_shift) - 1;
-        check_lane(check, *held, static_cast<u32>((at & in_page) >> held->shift), static_cast<u32>(((stop - 1) & in_page) >> held->shift), l,
-                   a.address[l], *w.block);
+        check_lane(check, *held, static_cast<u32>((at & in_page) >> held->shift),
+                   static_cast<u32>(((stop - 1) & in_page) >> held->shift), l, a.address[l], *w.block);
         at = stop;
       }
     }

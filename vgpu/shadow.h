@@ -1,5 +1,6 @@
-// Who read and wrote each piece of memory last, in this launch; finds accesses that nothing orders. Two accesses are ordered if one
-// thread made both, or if a chain of barriers (or __syncwarp) of the block lies between; blocks of a launch are never ordered.
+// Who read and wrote each piece of memory last, in this launch; finds accesses that nothing orders. Two accesses are
+// ordered if one thread made both, or if a chain of barriers (or __syncwarp) of the block lies between; blocks of a
+// launch are never ordered.
 #pragma once
 
 #include <array>
@@ -12,8 +13,8 @@
 
 namespace vgpu {
 
-// One access, or several that count as one, in 64 bits: who (thread of its block), when (the warp's clock, and shuffles since), which
-// instruction.
+// One access, or several that count as one, in 64 bits: who (thread of its block), when (the warp's clock, and shuffles
+// since), which instruction.
 struct Record {
   u64 bits = 0;
   enum Spread : u64 { one_thread, one_warp, several_warps, several_blocks };
@@ -25,7 +26,8 @@ struct Record {
   }
   // Accesses of several warps: their clocks are in set `set` of the block.
   static Record make_set(u32 set, u32 inst, bool atomic) {
-    return {valid_bit | (atomic ? atomic_bit : 0) | u64{several_warps} << 60 | u64{set} << 16 | u64{inst < 0xffff ? inst : 0xffff}};
+    return {valid_bit | (atomic ? atomic_bit : 0) | u64{several_warps} << 60 | u64{set} << 16 |
+            u64{inst < 0xffff ? inst : 0xffff}};
   }
   bool valid() const { return bits >> 63; }
   bool atomic() const { return bits >> 62 & 1; }
@@ -48,7 +50,7 @@ class WarpSets {
   const Clocks& operator[](u32 set) const { return sets_[set]; }
   // The set with this warp's access added and what is ordered before it left out.
   u32 add(u32 set, const Warp& w);
-  bool ordered(u32 set, const Warp& w);   // every access of the set is before what w does now
+  bool ordered(u32 set, const Warp& w);          // every access of the set is before what w does now
   u32 pair(u32 warp, u32 clock, const Warp& w);  // an access of another warp and one of w
 
  private:
@@ -107,7 +109,7 @@ class SharedShadow {
   std::vector<u8> state_;
   std::vector<Cell> cells_;
   bool copies_ = false;  // a cp.async was seen
-  int shift_ = 2;      // bytes a cell, as a power of two; finer as soon as smaller accesses are seen
+  int shift_ = 2;        // bytes a cell, as a power of two; finer as soon as smaller accesses are seen
   u32 bytes_ = 0;
   void refine(int shift);
   void check_races(Warp& w, const Inst& in, const Access& a, AccessKind kind);

@@ -122,15 +122,17 @@ FunctionText parse_function(Cursor& c, bool entry) {
     const std::string_view directive = c.word();
     c.blanks();
     const size_t begin = c.at;
-    while (!c.done() && (std::isdigit(static_cast<unsigned char>(c.peek())) || c.peek() == ',' || is_space(c.peek()))) c.advance();
+    while (!c.done() && (std::isdigit(static_cast<unsigned char>(c.peek())) || c.peek() == ',' || is_space(c.peek())))
+      c.advance();
     u32 product = 1;
-    for (const std::string_view n : split_list(c.text.substr(begin, c.at - begin))) product *= static_cast<u32>(to_int(n));
+    for (const std::string_view n : split_list(c.text.substr(begin, c.at - begin)))
+      product *= static_cast<u32>(to_int(n));
     if (directive == ".maxntid" || directive == ".reqntid") {
       f.max_threads = product;
     } else if (directive == ".reqnctapercluster" || directive == ".explicitcluster" || directive == ".maxclusterrank") {
       if (product > 1 || directive == ".explicitcluster") f.unsupported = std::string(directive);
-    } else if (directive != ".minnctapersm" && directive != ".maxnreg" && directive != ".noreturn" && directive != ".pragma" &&
-               directive != ".blocksareclusters") {
+    } else if (directive != ".minnctapersm" && directive != ".maxnreg" && directive != ".noreturn" &&
+               directive != ".pragma" && directive != ".blocksareclusters") {
       f.unsupported = std::string(directive);
     }
   }
@@ -185,7 +187,8 @@ void parse_directive(Cursor& c, Unit& unit) {
 u64 parse_hex(std::string_view digits, int line) {
   u64 value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value, 16);
-  if (error != std::errc{} || end != digits.data() + digits.size()) throw SyntaxError{line, fmt::format("bad number '{}'", digits)};
+  if (error != std::errc{} || end != digits.data() + digits.size())
+    throw SyntaxError{line, fmt::format("bad number '{}'", digits)};
   return value;
 }
 
@@ -225,7 +228,8 @@ Operand parse_name(std::string_view t, int line) {
 
 Statement::Kind directive_kind(std::string_view word) {
   if (word == ".loc") return Statement::Kind::location;
-  if (word == ".reg" || word == ".local" || word == ".shared" || word == ".param" || word == ".global" || word == ".const")
+  if (word == ".reg" || word == ".local" || word == ".shared" || word == ".param" || word == ".global" ||
+      word == ".const")
     return Statement::Kind::declaration;
   return Statement::Kind::targets;
 }
@@ -308,7 +312,8 @@ Operand parse_operand(std::string_view text, int line) {
   if (t == "_") return o;
   if (t[0] == '{' || t[0] == '(' || t[0] == '[') {
     o.kind = t[0] == '[' ? Operand::Kind::memory : Operand::Kind::list;
-    for (const std::string_view item : split_list(t.substr(1, t.size() - 2))) o.items.push_back(parse_operand(item, line));
+    for (const std::string_view item : split_list(t.substr(1, t.size() - 2)))
+      o.items.push_back(parse_operand(item, line));
     return o;
   }
   if (t[0] == '!') {
@@ -341,7 +346,8 @@ std::vector<Declaration> parse_declarations(std::string_view statement, int line
       base.external = true;
     } else if (const Type t = parse_type(word); t != Type::none) {
       base.type = t;
-    } else if (word == "reg" || word == "local" || word == "shared" || word == "param" || word == "global" || word == "const") {
+    } else if (word == "reg" || word == "local" || word == "shared" || word == "param" || word == "global" ||
+               word == "const") {
       if (!pointer) base.space = word;
     } else if (word != "visible" && word != "weak" && word != "common" && word != "attribute") {
       throw SyntaxError{line, fmt::format("unknown word '.{}' in '{}'", word, trim(statement))};
@@ -384,7 +390,8 @@ Unit parse_unit(std::string_view text) {
   Cursor c{text, 0, 1};
   for (c.blanks(); !c.done(); c.blanks()) {
     if (c.peek() == '\0') break;  // fat binaries pad the text with zeros
-    if (c.peek() != '.') throw SyntaxError{c.line, fmt::format("a directive is expected but there is '{}'", trim(c.line_rest()))};
+    if (c.peek() != '.')
+      throw SyntaxError{c.line, fmt::format("a directive is expected but there is '{}'", trim(c.line_rest()))};
     parse_directive(c, unit);
   }
   return unit;

@@ -1,4 +1,5 @@
-// PTX text taken apart: module-level items first, statements of a body when its kernel is wanted. Views point into the module's text.
+// PTX text taken apart: module-level items first, statements of a body when its kernel is wanted. Views point into the
+// module's text.
 #pragma once
 
 #include <map>
@@ -21,8 +22,8 @@ struct Operand {
     pair     // a|b
   };
   Kind kind = Kind::sink;
-  bool inverted = false;     // !p
-  u8 literal = 0;            // 'f' or 'd' for hexadecimal float literals
+  bool inverted = false;  // !p
+  u8 literal = 0;         // 'f' or 'd' for hexadecimal float literals
   std::string_view name;
   u64 bits = 0;
   i64 offset = 0;
@@ -32,24 +33,24 @@ struct Operand {
 struct Statement {
   enum class Kind : u8 { instruction, label, open, close, declaration, location, targets, end };
   Kind kind = Kind::end;
-  int line = 0;                // of the PTX
-  std::string_view text;       // the whole statement, without the semicolon
-  std::string_view guard;      // predicate register of @p; empty: none
+  int line = 0;            // of the PTX
+  std::string_view text;   // the whole statement, without the semicolon
+  std::string_view guard;  // predicate register of @p; empty: none
   bool guard_inverted = false;
-  std::string_view opcode;     // "add"; a label's name
+  std::string_view opcode;  // "add"; a label's name
   std::vector<std::string_view> qualifiers;
   std::vector<Operand> operands;
 };
 
 // .reg, .local, .shared, .param, .global, .const: `count` elements of `type`; -1: an extern array, sized by the launch.
 struct Declaration {
-  std::string_view space;      // "reg"
+  std::string_view space;  // "reg"
   Type type = Type::none;
   std::string_view name;
   i64 count = 1;
-  bool range = false;          // name<count>: name0, name1, ...
+  bool range = false;  // name<count>: name0, name1, ...
   bool external = false;
-  int alignment = 0;           // 0: the type's
+  int alignment = 0;  // 0: the type's
   int line = 0;
   std::string_view initialiser;  // between = and ;
 };
@@ -63,16 +64,16 @@ struct FunctionText {
   bool entry = false, has_body = false;
   std::vector<Declaration> returns, parameters;
   u32 max_threads = 1024;
-  std::string_view body;       // between the braces
+  std::string_view body;  // between the braces
   int line = 0, body_line = 0;
-  std::string unsupported;     // a directive that the interpreter refuses
+  std::string unsupported;  // a directive that the interpreter refuses
 };
 
 struct Unit {
   std::vector<FunctionText> functions;
   std::vector<Declaration> variables;
   std::map<int, std::string> files;
-  int target = 0;              // 80 of sm_80
+  int target = 0;  // 80 of sm_80
 };
 
 // A syntax error: line and what is wrong.

@@ -19,18 +19,35 @@ constexpr int warp_size = 32;
 constexpr u32 full_mask = ~0u;
 
 enum class Type : u8 {
-  none, pred,
-  b8, b16, b32, b64, b128,
-  u8, u16, u32, u64,
-  s8, s16, s32, s64,
-  f16, bf16, f16x2, bf16x2, f32, tf32, f64
+  none,
+  pred,
+  b8,
+  b16,
+  b32,
+  b64,
+  b128,
+  u8,
+  u16,
+  u32,
+  u64,
+  s8,
+  s16,
+  s32,
+  s64,
+  f16,
+  bf16,
+  f16x2,
+  bf16x2,
+  f32,
+  tf32,
+  f64
 };
 
 // Bytes of a value; 0 for a predicate and for no type.
 int type_bytes(Type t);
-bool is_signed(Type t);    // s8 to s64
-bool is_float(Type t);     // f16 to f64, packed ones included
-bool is_integer(Type t);   // b, u and s
+bool is_signed(Type t);                  // s8 to s64
+bool is_float(Type t);                   // f16 to f64, packed ones included
+bool is_integer(Type t);                 // b, u and s
 Type parse_type(std::string_view word);  // "f32"; none if it is no type
 std::string_view type_name(Type t);
 

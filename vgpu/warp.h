@@ -41,11 +41,11 @@ struct Warp {
   enum class State : u8 { ready, at_barrier, done };
 
   Block* block = nullptr;
-  u8* registers = nullptr;     // 64-byte aligned
-  u32* predicates = nullptr;   // one bit a lane; number 0 is all ones
-  u8* local = nullptr;         // program.local_bytes per lane
-  u32 index = 0;               // in its block
-  u32 live = 0;                // lanes that have not exited
+  u8* registers = nullptr;    // 64-byte aligned
+  u32* predicates = nullptr;  // one bit a lane; number 0 is all ones
+  u8* local = nullptr;        // program.local_bytes per lane
+  u32 index = 0;              // in its block
+  u32 live = 0;               // lanes that have not exited
   State state = State::ready;
   u32 group_count = 0;
   Group groups[warp_size];
@@ -53,16 +53,17 @@ struct Warp {
   const Inst* barrier = nullptr;  // where it waits
   u32 barrier_id = 0;
 
-  // The order of memory accesses: this warp's clock counts its synchronisations; accesses of warp w before clock seen[w] are ordered
-  // before everything that this warp does now. `step` counts shuffles and the like since, which order nothing but look as if.
+  // The order of memory accesses: this warp's clock counts its synchronisations; accesses of warp w before clock
+  // seen[w] are ordered before everything that this warp does now. `step` counts shuffles and the like since, which
+  // order nothing but look as if.
   u32 clock = 1, step = 0;
   u32 seen[warp_size];
 
-  u32 carry = 0;  // the condition code of carry chains, a bit a lane
+  u32 carry = 0;             // the condition code of carry chains, a bit a lane
   u32 committed[warp_size];  // cp.async groups that each lane has committed
   std::vector<AsyncCopy> copies;
-  u64 executed = 0;          // instructions, in this block
-  u64 regrouped = 0;         // `executed` when groups last parted or joined
+  u64 executed = 0;   // instructions, in this block
+  u64 regrouped = 0;  // `executed` when groups last parted or joined
 
   template <class T>
   T* lanes(u32 offset) const {
@@ -84,7 +85,7 @@ struct Block {
   Dim3 id;
   u64 linear = 0, position = 0;  // number of the block; its place in the order of execution
   u32 threads = 0, live_warps = 0;
-  u64 noise_seed = 0;            // of --perturb
+  u64 noise_seed = 0;  // of --perturb
   std::vector<Warp> warps;
   std::unique_ptr<u8[]> register_storage, local_storage;
   std::vector<u32> predicate_storage;
@@ -93,13 +94,13 @@ struct Block {
   bool race = false, uninit = false;
   std::unique_ptr<SharedShadow> shadow;  // of shared memory, where race or uninit
   std::unique_ptr<WarpSets> sets;
-  Region* region = nullptr;          // the allocation touched last
-  bool prefix_done = false;          // all blocks before this one have ended
-  bool fenced = false;               // it has executed a device-wide fence
+  Region* region = nullptr;                               // the allocation touched last
+  bool prefix_done = false;                               // all blocks before this one have ended
+  bool fenced = false;                                    // it has executed a device-wide fence
   std::vector<std::pair<const Handover*, u32>> acquired;  // what it took over, up to which place of the list
-  std::string output;                // of printf
-  u32 local_stride = 0;              // bytes of local memory a lane
-  std::vector<Footprint*> footprints;  // pages that this core was the first to touch
+  std::string output;                                     // of printf
+  u32 local_stride = 0;                                   // bytes of local memory a lane
+  std::vector<Footprint*> footprints;                     // pages that this core was the first to touch
 
   // Arrivals at the 16 named barriers.
   struct Barrier {
@@ -107,7 +108,7 @@ struct Block {
     u32 threads = 0;              // expected; 0: the whole block
     const Inst* first = nullptr;  // the first arrival's instruction
     u32 first_warp = 0;
-    u32 seen[warp_size] = {};     // joined clocks: what is ordered before the barrier's end
+    u32 seen[warp_size] = {};         // joined clocks: what is ordered before the barrier's end
     u32 count = 0, all = 1, any = 0;  // of bar.red
   } barriers[16];
 };
@@ -130,7 +131,8 @@ template <class F>
 inline int first_lane(u32 mask) { return std::countr_zero(mask); }
 
 // Throws Fault. `lane` < 0: the whole warp. Extra lines are indented under the place.
-[[noreturn]] void fault(const Warp& w, const Inst& in, int lane, std::string kind, std::string what, std::string extra = "");
+[[noreturn]] void fault(const Warp& w, const Inst& in, int lane, std::string kind, std::string what,
+                        std::string extra = "");
 // "block (1,0,0) thread (5,0,0)  file.cu:12  add.f32 ..." of a thread of this launch.
 std::string describe_place(const Warp& w, u64 block_linear, u32 thread, u32 inst);
 std::string describe_source(const Program& p, u32 inst);

@@ -98,6 +98,11 @@ struct XorSign {
   }
 };
 
+template <class Op>
+struct OfThree {
+  static float call(float a, float b, float c) { return Op::call(Op::call(a, b), c); }
+};
+
 // f32: NaN results are 0x7fffffff. ftz reads and writes subnormals as zero; sat limits to [0, 1] and turns NaN into 0.
 template <class Op, bool Ftz, bool Sat>
 struct Single {
@@ -228,7 +233,15 @@ void decode_min_max(Decoder& d) {
   if (is_half(t)) return decode_half(d, t, d.has_opcode("min") ? HalfOp::min : HalfOp::max);
   const bool nan = d.take("NaN"), xorsign = d.take("xorsign"), ftz = d.take("ftz");
   if (xorsign && !d.take("abs")) d.refuse("xorsign needs abs");
-  if (d.size() == 4) d.refuse("three-input min and max are not supported");
+  if (d.size() == 4) {  // of sm_100 on
+    if (t != Type::f32 || xorsign) d.refuse("three operands are of f32 without xorsign");
+    d.inst.run = nan ? (ftz ? ternary<Single<OfThree<Nan>, true, false>, float>
+                            : ternary<Single<OfThree<Nan>, false, false>, float>)
+                     : (ftz ? ternary<Single<OfThree<Plain>, true, false>, float>
+                            : ternary<Single<OfThree<Plain>, false, false>, float>);
+    flops(d, 2);
+    return operands(d, t, 3);
+  }
   if (t == Type::f64) {
     if (nan || xorsign || ftz) d.refuse("f64 min and max have no qualifiers");
     d.inst.run = binary<Plain, double>;

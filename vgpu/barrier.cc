@@ -30,14 +30,17 @@ void write_reduction(Warp& w, const Block::Barrier& b) {
 void complete(Block& block, Block::Barrier& b) {
   for (Warp& w : block.warps) {
     if (!(b.waiting >> w.index & 1)) continue;
-    for (size_t v = 0; v < block.warps.size(); v++) w.seen[v] = std::max(w.seen[v], b.seen[v]);
+    if (block.race)
+      for (size_t v = 0; v < block.warps.size(); v++) w.seen[v] = std::max(w.seen[v], b.seen[v]);
     w.clock++;
     w.step = 0;
     w.seen[w.index] = w.clock;
-    write_reduction(w, b);
+    if (static_cast<BarrierKind>(w.barrier->sub) != BarrierKind::sync) write_reduction(w, b);
     w.state = Warp::State::ready;
   }
-  b = {};
+  b.warps = b.waiting = b.count = b.any = 0;
+  b.all = 1;
+  if (block.race) std::fill(b.seen, b.seen + block.warps.size(), 0);
 }
 
 u32 uniform(Warp& w, const Inst& in, u32 reg, const char* what) {
@@ -57,7 +60,7 @@ std::string describe_warp(const Block& block, u32 warp, const Inst& in) {
 
 bool arrive_at_barrier(Warp& w, const Inst& in) {
   Block& block = *w.block;
-  const u32 id = uniform(w, in, in.a, "barrier numbers");
+  const u32 id = in.bytes ? static_cast<u32>(in.offset) : uniform(w, in, in.a, "barrier numbers");
   if (id >= 16) fault(w, in, first_lane(w.live), "barrier", fmt::format("barrier {} of 16", id));
   const bool counted = in.count == 2;
   const u32 threads = counted ? uniform(w, in, in.b, "thread counts") : 0;
@@ -79,7 +82,8 @@ bool arrive_at_barrier(Warp& w, const Inst& in) {
   if (b.warps >> w.index & 1)
     fault(w, in, first_lane(w.live), "barrier", fmt::format("the warp arrives twice at barrier {}", id));
   b.warps |= 1u << w.index;
-  for (size_t v = 0; v < block.warps.size(); v++) b.seen[v] = std::max(b.seen[v], w.seen[v]);
+  if (block.race)
+    for (size_t v = 0; v < block.warps.size(); v++) b.seen[v] = std::max(b.seen[v], w.seen[v]);
   b.seen[w.index] = w.clock + 1;
   const BarrierKind kind = static_cast<BarrierKind>(in.sub);
   if (kind >= BarrierKind::popc) {

@@ -156,6 +156,10 @@ void decode_bar(Decoder& d) {
   const size_t tail = what == "red" ? 1 : 0;
   if (d.size() < at + 1 + tail || d.size() > at + 2 + tail) d.refuse("these operands of a barrier are not supported");
   d.source(&Inst::a, d.operand(at), Type::u32);
+  if (d.operand(at).kind == Operand::Kind::number) {  // as good as always: known here, not asked of every lane
+    d.inst.bytes = 1;
+    d.inst.offset = static_cast<i64>(d.operand(at).bits);
+  }
   d.inst.count = 1;
   if (d.size() == at + 2 + tail) {
     d.inst.count = 2;

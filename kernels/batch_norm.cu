@@ -80,7 +80,7 @@ void batch_norm_forward_cuda(const Tensor& x, const Tensor& weight, const Tensor
       launch("batch_norm_statistics", running_statistics, per_channel, block_size, 0, elements<float>(running_mean), elements<float>(running_var),
              elements<float>(weight), elements<float>(bias), elements<float>(affine), s.channels, eps);
     }
-    on_channel_width<T>(s, [&]<int V> {
+    on_width_beside_f32<T>(s.channels, [&]<int V> {
       launch("batch_norm_forward", channel_affine<T, V>, grid_of(s.elements(), block_size * V), block_size, 0, px, pr, elements<T>(y), elements<float>(affine),
              s, s.elements(), relu);
     }, px, pr, elements<T>(y));
@@ -102,7 +102,7 @@ void batch_norm_backward_cuda(const Tensor& x, const Tensor& dy, const Tensor& o
       launch("batch_norm_gradients", finish_gradients, grid_of(s.channels, block_size), block_size, 0, elements<float>(sums), elements<float>(affine),
              elements<float>(dweight), elements<float>(dbias), elements<float>(coefficients), s, training);
       if (!dx.defined() && !dresidual.defined()) return;
-      on_channel_width<T>(s, [&]<int V> {
+      on_width_beside_f32<T>(s.channels, [&]<int V> {
         launch("batch_norm_backward", channel_backward<T, V, mask>, grid_of(s.elements(), block_size * V), block_size, 0, px, pg, py, elements<float>(affine),
                elements<float>(coefficients), elements<T>(dx), elements<T>(dresidual), s, s.elements());
       }, px, pg, py, elements<T>(dx), elements<T>(dresidual));

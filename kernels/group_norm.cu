@@ -91,7 +91,7 @@ void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weig
     launch("group_norm_moments", channel_moments<T>, channel_grid(s), dim3(32, channel_warps), 0, px, moments, s);
     launch("group_norm_statistics", finish_statistics, grid_of(s.samples * groups, block_size), block_size, 0, moments, elements<float>(weight),
            elements<float>(bias), elements<float>(affine), elements<float>(of_group), s, groups, eps);
-    on_channel_width<T>(s, [&]<int V> {
+    on_width_beside_f32<T>(s.channels, [&]<int V> {
       launch("group_norm_forward", channel_affine<T, V>, grid_of(s.elements(), block_size * V), block_size, 0, px, static_cast<const T*>(nullptr),
              elements<T>(y), elements<float>(affine), s, s.elements(), false);
     }, px, elements<T>(y));
@@ -115,7 +115,7 @@ void group_norm_backward_cuda(const Tensor& x, int64_t groups, const Tensor& wei
     launch("group_norm_parameters", sum_samples, grid_of(s.channels, block_size), block_size, 0, elements<float>(of_channel), elements<float>(dweight),
            elements<float>(dbias), s.samples, s.channels);
     if (!dx.defined()) return;
-    on_channel_width<T>(s, [&]<int V> {
+    on_width_beside_f32<T>(s.channels, [&]<int V> {
       launch("group_norm_backward", channel_backward<T, V, Mask::none>, grid_of(s.elements(), block_size * V), block_size, 0, px, pg,
              static_cast<const T*>(nullptr), elements<float>(affine), elements<float>(coefficients), elements<T>(dx), static_cast<T*>(nullptr), s, s.elements());
     }, px, pg, elements<T>(dx));

@@ -22,7 +22,7 @@ __global__ void layer_norm_forward(const T* x, const float* weight, const float*
   const float centre = team_sum<team>(sum) / cols;
   row.again([&](float v, int64_t) { squares += (v - origin - centre) * (v - origin - centre); });
   const float scale = 1 / sqrtf(team_sum<team>(squares) / cols + eps);
-  row.write(y + r * cols, [=](float v, int64_t c) { return (v - origin - centre) * scale * weight[c] + bias[c]; });
+  row.write(y + r * cols, [=](float v, int64_t, float w, float b) { return (v - origin - centre) * scale * w + b; }, Columns{weight}, Columns{bias});
   if (team_lane<team>() == 0) {
     mean[r] = centre;
     rstd[r] = scale;
@@ -39,18 +39,18 @@ __global__ void layer_norm_backward(const T* x, const float* weight, const float
   for (int64_t r = static_cast<int64_t>(blockIdx.x) * teams + team_index<team>(); r < rows; r += static_cast<int64_t>(gridDim.x) * teams) {
     const Row<T, V, team, kept> xr(x + r * cols, cols, 0, 2), gr(dy + r * cols, cols, 1, 2);
     const float origin = to_float(x[r * cols]), centre = mean[r], scale = rstd[r];
-    const auto deviation = [&](int64_t c) { return xr.at(c) - origin - centre; };
     float sum = 0, dot = 0;  // of h = dy weight, and of h and the deviation
     xr.read([](float, int64_t) {});
-    gr.read([&](float g, int64_t c) {
-      const float d = deviation(c), h = g * weight[c];
+    gr.read([&](float g, int64_t c, float x, float w) {
+      const float d = x - origin - centre, h = g * w;
       dw.add(c, g * (d * scale));
       db.add(c, g);
       sum += h;
       dot += h * d;
-    });
+    }, xr, Columns{weight});
     const float offset = team_sum<team>(sum) / cols, slope = team_sum<team>(dot) * scale * scale / cols;
-    if (dx) gr.write(dx + r * cols, [&](float g, int64_t c) { return scale * (g * weight[c] - offset - deviation(c) * slope); });
+    if (!dx) continue;
+    gr.write(dx + r * cols, [=](float g, int64_t, float x, float w) { return scale * (g * w - offset - (x - origin - centre) * slope); }, xr, Columns{weight});
   }
   dw.write(sums + blockIdx.x * cols);
   db.write(sums + (gridDim.x + blockIdx.x) * cols);
@@ -63,13 +63,13 @@ void layer_norm_forward_cuda(const Tensor& x, const Tensor& weight, const Tensor
   if (cols == 0) return;
   on_float(x.dtype(), [&]<class T> {
     const RowPlan plan(cols, sizeof(T), 1);
-    on_width<T>(fits_packs(elements<T>(x), cols) && fits_packs(elements<T>(y), cols), [&]<int V> {
+    on_width_beside_f32<T>(cols, [&]<int V> {
       on_plan(plan, [&]<Team team, bool kept> {
         launch("layer_norm_forward", layer_norm_forward<T, V, team, kept>, grid_of(rows, plan.teams), plan.block, plan.shared, elements<T>(x),
                elements<float>(weight), elements<float>(bias), elements<T>(y), elements<float>(mean), elements<float>(rstd), rows, cols,
                static_cast<float>(eps));
       });
-    });
+    }, elements<T>(x), elements<T>(y), elements<float>(weight), elements<float>(bias));
   });
 }
 
@@ -82,12 +82,12 @@ void layer_norm_backward_cuda(const Tensor& x, const Tensor& weight, const Tenso
     const RowPlan plan(cols, sizeof(T), 2, 2);
     const int64_t pieces = row_pieces(rows, plan);
     const Tensor sums = Tensor::empty({2, pieces, cols}, DType::f32, Device::cuda);
-    on_width<T>(fits_packs(elements<T>(x), cols) && fits_packs(elements<T>(dy), cols) && fits_packs(elements<T>(dx), cols), [&]<int V> {
+    on_width_beside_f32<T>(cols, [&]<int V> {
       on_plan(plan, [&]<Team team, bool kept> {
         launch("layer_norm_backward", layer_norm_backward<T, V, team, kept>, dim3(pieces), plan.block, plan.shared, elements<T>(x),
                elements<float>(weight), elements<float>(mean), elements<float>(rstd), elements<T>(dy), elements<T>(dx), elements<float>(sums), rows, cols);
       });
-    });
+    }, elements<T>(x), elements<T>(dy), elements<T>(dx), elements<float>(weight));
     if (dweight.defined()) sum_rows_cuda(sums.leading(0, 1).reshape({pieces, cols}), dweight);
     if (dbias.defined()) sum_rows_cuda(sums.leading(1, 2).reshape({pieces, cols}), dbias);
   });

@@ -18,7 +18,7 @@ __global__ void rms_norm_forward(const T* x, const float* weight, T* y, float* r
   float squares = 0;
   row.read([&](float v, int64_t) { squares += v * v; });
   const float scale = 1 / sqrtf(team_sum<team>(squares) / cols + eps);
-  row.write(y + r * cols, [=](float v, int64_t c) { return v * scale * weight[c]; });
+  row.write(y + r * cols, [=](float v, int64_t, float w) { return v * scale * w; }, Columns{weight});
   if (team_lane<team>() == 0) rstd[r] = scale;
 }
 
@@ -32,13 +32,12 @@ __global__ void rms_norm_backward(const T* x, const float* weight, const float* 
     const float scale = rstd[r];
     float dot = 0;  // of h = dy weight and x
     xr.read([](float, int64_t) {});
-    gr.read([&](float g, int64_t c) {
-      const float gx = g * xr.at(c);
-      dw.add(c, gx * scale);
-      dot += gx * weight[c];
-    });
+    gr.read([&](float g, int64_t c, float x, float w) {
+      dw.add(c, g * x * scale);
+      dot += g * x * w;
+    }, xr, Columns{weight});
     const float slope = team_sum<team>(dot) * scale * scale * scale / cols;
-    if (dx) gr.write(dx + r * cols, [&](float g, int64_t c) { return g * weight[c] * scale - xr.at(c) * slope; });
+    if (dx) gr.write(dx + r * cols, [=](float g, int64_t, float x, float w) { return g * w * scale - x * slope; }, xr, Columns{weight});
   }
   dw.write(dweight + blockIdx.x * cols);
 }
@@ -49,12 +48,12 @@ void rms_norm_forward_cuda(const Tensor& x, const Tensor& weight, const Tensor& 
   on_float(x.dtype(), [&]<class T> {
     const int64_t rows = x.rows(), cols = x.cols();
     const RowPlan plan(cols, sizeof(T), 1);
-    on_width<T>(fits_packs(elements<T>(x), cols) && fits_packs(elements<T>(y), cols), [&]<int V> {
+    on_width_beside_f32<T>(cols, [&]<int V> {
       on_plan(plan, [&]<Team team, bool kept> {
         launch("rms_norm_forward", rms_norm_forward<T, V, team, kept>, grid_of(rows, plan.teams), plan.block, plan.shared, elements<T>(x),
                elements<float>(weight), elements<T>(y), elements<float>(rstd), rows, cols, static_cast<float>(eps));
       });
-    });
+    }, elements<T>(x), elements<T>(y), elements<float>(weight));
   });
 }
 
@@ -65,12 +64,12 @@ void rms_norm_backward_cuda(const Tensor& x, const Tensor& weight, const Tensor&
     const RowPlan plan(cols, sizeof(T), 2, 1);
     const int64_t pieces = row_pieces(rows, plan);
     const Tensor sums = Tensor::empty({pieces, cols}, DType::f32, Device::cuda);
-    on_width<T>(fits_packs(elements<T>(x), cols) && fits_packs(elements<T>(dy), cols) && fits_packs(elements<T>(dx), cols), [&]<int V> {
+    on_width_beside_f32<T>(cols, [&]<int V> {
       on_plan(plan, [&]<Team team, bool kept> {
         launch("rms_norm_backward", rms_norm_backward<T, V, team, kept>, dim3(pieces), plan.block, plan.shared, elements<T>(x),
                elements<float>(weight), elements<float>(rstd), elements<T>(dy), elements<T>(dx), elements<float>(sums), rows, cols);
       });
-    });
+    }, elements<T>(x), elements<T>(dy), elements<T>(dx), elements<float>(weight));
     if (dweight.defined()) sum_rows_cuda(sums, dweight);
   });
 }

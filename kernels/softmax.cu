@@ -34,9 +34,9 @@ __global__ void softmax_backward(const T* y, const T* dy, T* dx, int64_t rows, i
   const Row<T, V, team, kept> yr(y + r * cols, cols, 0, 2), gr(dy + r * cols, cols, 1, 2);
   float sum = 0;
   yr.read([](float, int64_t) {});
-  gr.read([&](float g, int64_t c) { sum += log ? g : g * yr.at(c); });
+  gr.read([&](float g, int64_t, float y) { sum += log ? g : g * y; }, yr);
   sum = team_sum<team>(sum);
-  gr.write(dx + r * cols, [=](float g, int64_t c) { return log ? g - expf(yr.at(c)) * sum : yr.at(c) * (g - sum); });
+  gr.write(dx + r * cols, [=](float g, int64_t, float y) { return log ? g - expf(y) * sum : y * (g - sum); }, yr);
 }
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Statistics and elementwise passes over rows of channels (channels last), shared by batch_norm and group_norm. x is [samples, rows,
 // channels]; batch_norm has one sample. Sums of a sample are taken in `pieces` of its rows, which a room then puts together.
 // Thread mapping: sums: a block of 32 x 8 threads takes 32 neighbouring channels of a piece, a warp a row of them; elementwise passes: a
-// thread takes 16 bytes of each array where the channels are a multiple of that, else one element.
+// thread takes 4 neighbouring elements where that divides the channels and fits the addresses, else one.
 #pragma once
 
 #include "kernels/device/vector.cuh"
@@ -120,7 +120,9 @@ struct ChannelPlace {
 template <class T, int V> __global__ void channel_affine(const T* x, const T* residual, T* y, const float* affine, ChannelRows s, int64_t count, bool relu) {
   const ChannelPlace at(s, V);
   if (at.i >= count) return;
-  const float *centre = affine + at.c, *scale = centre + s.samples * s.channels, *shift = scale + s.samples * s.channels;
+  const int64_t all = s.samples * s.channels;
+  const auto centre = Pack<float, V>::load(affine + at.c), scale = Pack<float, V>::load(affine + all + at.c);
+  const auto shift = Pack<float, V>::load(affine + 2 * all + at.c);
   const auto px = Pack<T, V>::load(x + at.i);
   Pack<T, V> pr, out;
   if (residual) pr = Pack<T, V>::load(residual + at.i);
@@ -140,7 +142,10 @@ __global__ void channel_backward(const T* x, const T* dy, const T* y, const floa
   const ChannelPlace at(s, V);
   if (at.i >= count) return;
   const int64_t all = s.samples * s.channels;
-  const float *centre = affine + at.c, *scale = centre + all, *shift = scale + all, *a = coefficients + at.c, *b = a + all;
+  const auto centre = Pack<float, V>::load(affine + at.c), scale = Pack<float, V>::load(affine + all + at.c);
+  const auto a = Pack<float, V>::load(coefficients + at.c), b = Pack<float, V>::load(coefficients + all + at.c);
+  Pack<float, V> shift{};
+  if constexpr (mask == Mask::affine) shift = Pack<float, V>::load(affine + 2 * all + at.c);
   const auto px = Pack<T, V>::load(x + at.i), pg = Pack<T, V>::load(dy + at.i);
   Pack<T, V> py = px, out, g;
   if constexpr (mask == Mask::output) py = Pack<T, V>::load(y + at.i);
@@ -154,9 +159,5 @@ __global__ void channel_backward(const T* x, const T* dy, const T* y, const floa
   if (dresidual) g.store(dresidual + at.i);
 }
 
-/// Calls f<V>() with the widest V that divides the channels and fits all the addresses.
-template <class T, class F, class... P> void on_channel_width(const ChannelRows& s, F&& f, const P*... arrays) {
-  on_width<T>((... && fits_packs(arrays, s.channels)), f);
-}
 
 }  // namespace weft

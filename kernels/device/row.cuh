@@ -45,6 +45,14 @@ template <class F> void on_plan(const RowPlan& plan, F&& f) {
 
 extern __shared__ uint4 row_memory[];
 
+/// One number of f32 a column, such as a norm's weight, read along with a row.
+struct Columns {
+  const float* from;
+  template <int V> __device__ Pack<float, V> pack(int64_t c) const { return Pack<float, V>::load(from + c); }
+};
+
+/// The passes below call f(value, column, others...) for every element of this thread; `others` are the values at the same column of
+/// further rows, which this thread has read, or of Columns.
 template <class T, int V, Team team, bool kept> class Row {
  public:
   /// Row of `cols` elements at `from`; the `slot`-th of `slots` rows that each team keeps.
@@ -54,43 +62,40 @@ template <class T, int V, Team team, bool kept> class Row {
   /// 16-byte words of one kept row.
   __device__ static int64_t pitch(int64_t cols) { return (cols * sizeof(T) + 15) / 16; }
 
-  /// The first pass: f(value, column) for every element of this thread.
-  template <class F> __device__ void read(F f) const {
-    for (int64_t c = team_lane<team>() * V; c < cols_; c += team_size<team>() * V) {
+  /// The first pass.
+  template <class F, class... With> __device__ void read(F f, const With&... with) const {
+    for_packs([&](int64_t c) {
       const auto p = Pack<T, V>::load(from_ + c);
       if constexpr (kept) p.store(kept_ + c);
-#pragma unroll
-      for (int i = 0; i < V; ++i) f(p[i], c + i);
-    }
+      each(p, c, f, with.template pack<V>(c)...);
+    });
   }
   /// A later pass over the same elements.
-  template <class F> __device__ void again(F f) const {
-    for (int64_t c = team_lane<team>() * V; c < cols_; c += team_size<team>() * V) {
-      const auto p = load(c);
-#pragma unroll
-      for (int i = 0; i < V; ++i) f(p[i], c + i);
-    }
+  template <class F, class... With> __device__ void again(F f, const With&... with) const {
+    for_packs([&](int64_t c) { each(pack<V>(c), c, f, with.template pack<V>(c)...); });
   }
-  /// to[column] = f(value, column).
-  template <class F> __device__ void write(T* to, F f) const {
-    for (int64_t c = team_lane<team>() * V; c < cols_; c += team_size<team>() * V) {
-      const auto p = load(c);
+  /// A later pass: to[column] = f(...).
+  template <class F, class... With> __device__ void write(T* to, F f, const With&... with) const {
+    for_packs([&](int64_t c) {
       Pack<T, V> out;
-#pragma unroll
-      for (int i = 0; i < V; ++i) out.set(i, f(p[i], c + i));
+      each(pack<V>(c), c, [&](float v, int64_t column, auto... others) { out.set(static_cast<int>(column - c), f(v, column, others...)); },
+           with.template pack<V>(c)...);
       out.store(to + c);
-    }
+    });
   }
-  /// Element `c` again, one of this thread's.
-  __device__ float at(int64_t c) const {
-    if constexpr (kept) return to_float(kept_[c]);
-    return to_float(from_[c]);
+  /// V elements again, from the kept copy if there is one.
+  template <int> __device__ Pack<T, V> pack(int64_t c) const {
+    if constexpr (kept) return Pack<T, V>::load(kept_ + c);
+    return Pack<T, V>::load(from_ + c);
   }
 
  private:
-  __device__ Pack<T, V> load(int64_t c) const {
-    if constexpr (kept) return Pack<T, V>::load(kept_ + c);
-    return Pack<T, V>::load(from_ + c);
+  template <class F> __device__ void for_packs(F f) const {
+    for (int64_t c = team_lane<team>() * V; c < cols_; c += team_size<team>() * V) f(c);
+  }
+  template <class F, class... Packs> __device__ static void each(const Pack<T, V>& p, int64_t c, F&& f, const Packs&... others) {
+#pragma unroll
+    for (int i = 0; i < V; ++i) f(p[i], c + i, others[i]...);
   }
   const T* from_;
   T* kept_ = nullptr;
@@ -107,7 +112,11 @@ template <int V, Team team> class ColumnSums {
     first_ = reinterpret_cast<float*>(row_memory + kept_words) + which * team_count<team>() * size_;
     for (int64_t i = team_lane<team>(); i < size_; i += team_size<team>()) own()[i] = 0;
   }
-  __device__ void add(int64_t column, float v) { own()[place(column)] += v; }
+  /// Column `c` must be one of this thread's.
+  __device__ void add(int64_t c, float v) {
+    const int64_t i = c & (V - 1), lane = team_lane<team>();
+    own()[c - lane * V - i + i * team_size<team>() + lane] += v;
+  }
   /// to[column] = the sum over the teams of the block, in order. All threads must call.
   __device__ void write(float* to) const {
     __syncthreads();

@@ -45,4 +45,14 @@ template <class T, class F> void on_width(bool wide, F&& f) {
   }
 }
 
+/// The same for rows beside numbers of f32, one a column: V is 4 at most, so that a warp's accesses to both are whole lines of memory.
+template <class T, class F, class... P> void on_width_beside_f32(int64_t cols, F&& f, const P*... arrays) {
+  const auto fits = [](const auto* start) { return reinterpret_cast<uintptr_t>(start) % (4 * sizeof(*start)) == 0; };
+  if (cols % 4 == 0 && (... && fits(arrays))) {
+    f.template operator()<4>();
+  } else {
+    f.template operator()<1>();
+  }
+}
+
 }  // namespace weft

@@ -94,7 +94,7 @@ std::string compare(const Tensor& a, const Tensor& truth, double rtol) {
   size_t at = 0;
   bool bad = false;
   for (size_t i = 0; i < x.size(); ++i) {
-    if (x[i] == y[i]) continue;  // also equal infinities
+    if (x[i] == y[i] || std::fabs(x[i] - y[i]) < rounded_zero) continue;  // the first: equal infinities
     const double error = std::fabs(x[i] - y[i]) / (std::fabs(y[i]) + top);
     if (!(error <= rtol) && (!bad || !(error <= worst))) {
       bad = true;

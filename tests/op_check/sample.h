@@ -13,7 +13,10 @@ Tensors sample(const std::vector<Input>& inputs, DType dtype, Random& random);
 /// Those inputs as the op takes them when it runs in `dtype` on `device`; floating ones are leaves if `grad`.
 Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType dtype, bool grad, Device device = Device::cpu);
 
-/// Empty if |a - b| <= rtol (|b| + max |b|) holds for every element, else one line about the worst one.
+/// What rounding may leave of a 0 in the f64 truth.
+inline constexpr double rounded_zero = 1e-15;
+
+/// Empty if |a - b| <= rtol (|b| + max |b|) holds or |a - b| < rounded_zero for every element, else one line about the worst one.
 std::string compare(const Tensor& a, const Tensor& truth, double rtol);
 
 }  // namespace weft::op_check

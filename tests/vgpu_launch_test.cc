@@ -412,7 +412,8 @@ TEST_CASE("a schedule's seed changes the order of blocks, and the result of what
 TEST_CASE("--perturb moves approximations, within their error and the same way each time") {
   std::vector<uint32_t> exact, moved, again;
   const std::string body =
-      "cvt.rn.f32.u32 %r1, %t; add.f32 %r1, %r1, 0f3F800000; rcp.approx.f32 %r1, %r1; st.global.u32 [%o], %r1;";
+      "shr.u32 %r1, %t, 1; cvt.rn.f32.u32 %r1, %r1; add.f32 %r1, %r1, 0f3F800000; rcp.approx.f32 %r1, %r1; "
+      "st.global.u32 [%o], %r1;";
   vgpu::Options options;
   catch_fault(body, 64, 1, options, nullptr, &exact);
   options.perturb = true;
@@ -425,6 +426,7 @@ TEST_CASE("--perturb moves approximations, within their error and the same way e
     changed += exact[t] != moved[t];
   }
   CHECK(changed > 5);
+  for (size_t i = 0; i < 64; i += 2) CHECK(moved[i] == moved[i + 1]);  // the same operand gives the same result
 }
 
 TEST_CASE("bank conflicts and sectors are counted") {

@@ -395,7 +395,7 @@ void set_up_block(LaunchState& launch, Block& block, Counts* counts) {
   block.shared_storage = std::make_unique<u8[]>(launch.shared_bytes + 1024);
   block.shared = block.shared_storage.get() + (1024 - reinterpret_cast<u64>(block.shared_storage.get()) % 1024) % 1024;
   if (block.race || block.uninit) block.shadow = std::make_unique<SharedShadow>(launch.shared_bytes);
-  block.noise_seed = (launch.options->schedule + 1) * 0x9e3779b97f4a7c15ull ^ launch.serial << 40;
+  block.noise_seed = (launch.options->schedule + 1) * 0x9e3779b97f4a7c15ull;
 
   const u32 warps = (block.threads + warp_size - 1) / warp_size;
   const size_t register_bytes = program.register_bytes + 64;

@@ -89,12 +89,12 @@ struct Approx {
   }
 };
 
-// In [-1, 1], a function of the place only, so that a run repeats.
-double noise(const Warp& w, const Inst& in, int lane) {
-  u64 h = w.block->noise_seed ^ (w.block->linear << 20) ^ (static_cast<u64>(w.index) << 5) ^ static_cast<u64>(lane);
-  h = (h ^ (w.executed * 0x9e3779b97f4a7c15ull) ^ inst_index(w, in)) * 0xbf58476d1ce4e5b9ull;
-  h = (h ^ h >> 29) * 0x94d049bb133111ebull;
-  return static_cast<double>(static_cast<i64>(h ^ h >> 32)) * 0x1p-63;
+// In [-1, 1], a function of the operands and the seed: as on a GPU, the same operands give the same result.
+double noise(const Warp& w, float a, float b = 0) {
+  u64 h = w.block->noise_seed ^ bits(a) ^ static_cast<u64>(bits(b)) << 32;
+  h = (h ^ h >> 30) * 0xbf58476d1ce4e5b9ull;
+  h = (h ^ h >> 27) * 0x94d049bb133111ebull;
+  return static_cast<double>(static_cast<i64>(h ^ h >> 31)) * 0x1p-63;
 }
 
 // Half an ulp of what is allowed goes to the rounding.
@@ -110,7 +110,7 @@ void perturbed(Warp& w, const Inst& in, u32 m) {
   float* d = w.lanes<float>(in.d);
   const float* a = w.lanes<float>(in.a);
   each_lane(m, [&](int l) {
-    const float r = moved(Op::call(Ftz ? flush(a[l]) : a[l]), Op::relative, Op::absolute, noise(w, in, l));
+    const float r = moved(Op::call(Ftz ? flush(a[l]) : a[l]), Op::relative, Op::absolute, noise(w, a[l]));
     d[l] = canonical(Ftz ? flush(r) : r);
   });
 }
@@ -121,7 +121,7 @@ void perturbed_division(Warp& w, const Inst& in, u32 m) {
   const float *a = w.lanes<float>(in.a), *b = w.lanes<float>(in.b);
   each_lane(m, [&](int l) {
     const float x = Ftz ? flush(a[l]) : a[l], y = Ftz ? flush(b[l]) : b[l];
-    const float r = moved(static_cast<double>(x) / y, 0x1p-22, 0, noise(w, in, l));  // 2 ulp are at least 2^-22
+    const float r = moved(static_cast<double>(x) / y, 0x1p-22, 0, noise(w, x, y));  // 2 ulp are at least 2^-22
     d[l] = canonical(Ftz ? flush(r) : r);
   });
 }

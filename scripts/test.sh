@@ -1,20 +1,29 @@
 #!/usr/bin/env bash
 # Builds weft and runs every test. Installs the Debian packages that are missing.
-# Usage: scripts/test.sh [--asan]     --asan: only the tests of what reads files, with the address and undefined-behaviour sanitizers
+# Usage: scripts/test.sh [--asan [readers]]
+#   --asan           with the address and undefined-behaviour sanitizers, the tests in which memory is handled by hand: readers of
+#                    files, tensors, every op of the CPU, parameters, optimisers and checkpoints
+#   --asan readers   only those of what reads other people's files, which need no kernels and so build in two minutes
 set -euo pipefail
 cd "$(dirname "$0")/.."
-case ${1:-} in
+readers=(csv_test glami_test image_test safetensors_test sentencepiece_test)
+engine=(tensor_test autograd_test onednn_test norm_test attention_test places_test layers_test params_test optimizers_test checkpoint_test)
+case $* in
   '')
     scripts/build.sh
     ctest --test-dir build --output-on-failure
     ;;
-  --asan)
-    readers=(csv_test glami_test image_test safetensors_test sentencepiece_test params_test checkpoint_test)
+  '--asan readers')
     scripts/build.sh asan "${readers[@]}"
     for test in "${readers[@]}"; do build-asan/bin/"$test"; done
     ;;
+  --asan)
+    scripts/build.sh asan "${readers[@]}" "${engine[@]}" op_check
+    for test in "${readers[@]}" "${engine[@]}"; do build-asan/bin/"$test"; done
+    build-asan/bin/op_check test
+    ;;
   *)
-    echo "error: --asan or nothing was expected but '$1' was given" >&2
+    echo "error: --asan [readers] or nothing was expected but '$*' was given" >&2
     exit 2
     ;;
 esac

@@ -38,11 +38,13 @@ std::string Modalities::name() const {
 }
 
 Classifier Classifier::load(const std::filesystem::path& folder, Device device) {
-  check_input(std::filesystem::is_directory(folder), "{}: a model folder was expected but there is none", folder.string());
+  check_input(std::filesystem::is_directory(folder), "{}: a model folder was expected but there is none",
+              folder.string());
   const std::filesystem::path config_file = folder / "config.json";
   const ClassifierConfig config = ClassifierConfig::from_json(read_json_file(config_file), config_file.string());
   SentencePiece tokenizer = SentencePiece::load(folder / "spiece.model");
-  check_input(tokenizer.size() <= config.text.vocab_size && tokenizer.eos_id() >= 0, "{}: a tokenizer of at most {} pieces with an end of sentence was expected but it has {} pieces",
+  check_input(tokenizer.size() <= config.text.vocab_size && tokenizer.eos_id() >= 0,
+              "{}: a tokenizer of at most {} pieces with an end of sentence was expected but it has {} pieces",
               (folder / "spiece.model").string(), config.text.vocab_size, tokenizer.size());
   auto parameters = std::make_unique<ParameterSet>(0, DType::f32, device);
   const Params frozen = Params(*parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
@@ -53,11 +55,13 @@ Classifier Classifier::load(const std::filesystem::path& folder, Device device) 
   return {std::move(parameters), std::move(model), std::move(tokenizer)};
 }
 
-Tensor dock_texts(const EmbraceNetClassifier& model, const TokenTable& tokens, std::span<const uint32_t> rows, DType dtype) {
+Tensor dock_texts(const EmbraceNetClassifier& model, const TokenTable& tokens, std::span<const uint32_t> rows,
+                  DType dtype) {
   const bool trim = model.config.pooling == TextPooling::mean;
   std::vector<uint32_t> order(rows.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return tokens.length(rows[a]) < tokens.length(rows[b]); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return tokens.length(rows[a]) < tokens.length(rows[b]); });
   Tensor docked = Tensor::empty({static_cast<int64_t>(rows.size()), model.config.embracement}, dtype, model.device());
   const NoGrad no_grad;
   constexpr size_t batch = 256;
@@ -68,23 +72,27 @@ Tensor dock_texts(const EmbraceNetClassifier& model, const TokenTable& tokens, s
     const TokenizedBatch texts = tokens.batch(part, trim);
     const Tensor result = model.head.dock(text_modality, model.text_features(texts.ids, texts.mask, dtype));
     for (size_t i = begin; i < end; ++i) {
-      docked.leading(order[i], order[i] + 1).copy_from(result.leading(static_cast<int64_t>(i - begin), static_cast<int64_t>(i - begin) + 1));
+      docked.leading(order[i], order[i] + 1)
+          .copy_from(result.leading(static_cast<int64_t>(i - begin), static_cast<int64_t>(i - begin) + 1));
     }
   }
   return docked;
 }
 
-Tensor image_tensor(const std::vector<float>& pixels, int64_t count, int64_t height, int64_t width, DType dtype, Device device) {
+Tensor image_tensor(const std::vector<float>& pixels, int64_t count, int64_t height, int64_t width, DType dtype,
+                    Device device) {
   return cast(Tensor::from(pixels, {count, height, width, 3}).to(device), dtype);
 }
 
-Tensor source_tensor(const GlamiTable& table, std::span<const uint32_t> rows, int64_t sources, DType dtype, Device device) {
+Tensor source_tensor(const GlamiTable& table, std::span<const uint32_t> rows, int64_t sources, DType dtype,
+                     Device device) {
   std::vector<int64_t> ids;
   for (uint32_t row : rows) ids.push_back(static_cast<int64_t>(table[row].label_source));
   return one_hot(Tensor::from(ids, {static_cast<int64_t>(ids.size())}), sources, dtype).to(device);
 }
 
-Tensor modality_weights(int64_t rows, const Modalities& modalities, const std::array<double, modality_count>& selection) {
+Tensor modality_weights(int64_t rows, const Modalities& modalities,
+                        const std::array<double, modality_count>& selection) {
   const bool on[] = {modalities.text, modalities.image, modalities.source};
   std::vector<float> weights;
   for (int64_t i = 0; i < rows; ++i) {

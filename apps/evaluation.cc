@@ -65,14 +65,16 @@ struct DockedImages {
 };
 
 // The image tower runs once for each distinct image.
-DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& table, const std::vector<uint32_t>& rows, const EvaluationOptions& options) {
+DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& table, const std::vector<uint32_t>& rows,
+                         const EvaluationOptions& options) {
   std::vector<uint32_t> firsts;
   DockedImages result;
   std::unordered_map<int64_t, bool> seen;
   for (uint32_t row : rows) {
     if (!std::exchange(seen[table[row].image_id], true)) firsts.push_back(row);
   }
-  result.docked = Tensor::empty({static_cast<int64_t>(firsts.size()), model.config.embracement}, options.dtype, model.device());
+  result.docked =
+      Tensor::empty({static_cast<int64_t>(firsts.size()), model.config.embracement}, options.dtype, model.device());
   LoaderOptions load;
   load.height = static_cast<int>(model.config.image_height);
   load.width = static_cast<int>(model.config.image_width);
@@ -85,9 +87,11 @@ DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& ta
   int64_t done = 0;
   while (const std::optional<Batch> batch = loader.next()) {
     const Tensor docked = model.head.dock(
-        image_modality, model.image_encoder.features(image_tensor(batch->images, batch->image_count, batch->height, batch->width, options.dtype, model.device())));
+        image_modality, model.image_encoder.features(image_tensor(batch->images, batch->image_count, batch->height,
+                                                                  batch->width, options.dtype, model.device())));
     result.docked.leading(done, done + batch->image_count).copy_from(docked);
-    for (size_t i = 0; i < batch->items.size(); ++i) result.row_of[table[batch->items[i]].image_id] = done + batch->image_of_item[i];
+    for (size_t i = 0; i < batch->items.size(); ++i)
+      result.row_of[table[batch->items[i]].image_id] = done + batch->image_of_item[i];
     done += batch->image_count;
     progress.update(done);
   }
@@ -98,7 +102,12 @@ nlohmann::json json_rows(const std::vector<AccuracyRow>& rows) {
   nlohmann::json list = nlohmann::json::array();
   for (const AccuracyRow& row : rows) {
     const double n = static_cast<double>(row.items);
-    list.push_back({{"modalities", row.modalities}, {"inference", row.inference}, {"geo", row.geo}, {"items", row.items}, {"top1", row.top1 / n}, {"top5", row.top5 / n}});
+    list.push_back({{"modalities", row.modalities},
+                    {"inference", row.inference},
+                    {"geo", row.geo},
+                    {"items", row.items},
+                    {"top1", row.top1 / n},
+                    {"top5", row.top5 / n}});
   }
   return list;
 }
@@ -111,7 +120,8 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
   check_input(!all_rows.empty(), "{}: there is nothing to evaluate", table.file().string());
   const NoGrad no_grad;
   Evaluation result;
-  const bool images_wanted = std::any_of(options.modalities.begin(), options.modalities.end(), [](const Modalities& m) { return m.image; });
+  const bool images_wanted =
+      std::any_of(options.modalities.begin(), options.modalities.end(), [](const Modalities& m) { return m.image; });
   DockedImages images;
   if (images_wanted) images = dock_images(model, table, all_rows, options);
   std::vector<uint32_t> rows;
@@ -120,11 +130,13 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
   }
   result.items = static_cast<int64_t>(rows.size());
   result.skipped = static_cast<int64_t>(all_rows.size() - rows.size());
-  check_input(result.items > 0, "{}: none of the {} items has a readable image", table.file().string(), all_rows.size());
+  check_input(result.items > 0, "{}: none of the {} items has a readable image", table.file().string(),
+              all_rows.size());
 
   std::map<int, int64_t> frequency;
   for (uint32_t row : rows) ++frequency[table[row].category];
-  const auto top = std::max_element(frequency.begin(), frequency.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  const auto top = std::max_element(frequency.begin(), frequency.end(),
+                                    [](const auto& a, const auto& b) { return a.second < b.second; });
   result.majority = table.categories().name(top->first);
   result.majority_top1 = static_cast<double>(top->second) / static_cast<double>(result.items);
 
@@ -147,7 +159,9 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
       for (uint32_t row : part) index.push_back(images.row_of.at(table[row].image_id));
       docked[image_modality] = index_select(images.docked, Tensor::from(index, {n}));
     }
-    docked[source_modality] = model.head.dock(source_modality, source_tensor(table, part, model.head.config.inputs[source_modality], options.dtype, model.device()));
+    docked[source_modality] = model.head.dock(
+        source_modality,
+        source_tensor(table, part, model.head.config.inputs[source_modality], options.dtype, model.device()));
     const Tensor stacked = stack_modalities(docked);
     size_t c = 0;
     for (const Modalities& m : options.modalities) {
@@ -170,7 +184,8 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
 
   if (train) {
     NaiveBayes bayes(table.categories().size());
-    for (uint32_t row : train_rows) bayes.add((*train)[row].geo, train->name(row), train->description(row), (*train)[row].category);
+    for (uint32_t row : train_rows)
+      bayes.add((*train)[row].geo, train->name(row), train->description(row), (*train)[row].category);
     Counter counter(table, "naive-bayes", "");
     for (uint32_t row : rows) {
       const std::vector<int> best = bayes.top(table[row].geo, table.name(row), table.description(row), 5);
@@ -183,17 +198,24 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
 }
 
 nlohmann::json Evaluation::to_json() const {
-  return {{"items", items}, {"skipped", skipped}, {"majority", majority}, {"majority_top1", majority_top1}, {"rows", json_rows(rows)},
-          {"baselines", json_rows(baselines)}, {"rows_without_country_flag", json_rows(rows_without_flags)}};
+  return {{"items", items},
+          {"skipped", skipped},
+          {"majority", majority},
+          {"majority_top1", majority_top1},
+          {"rows", json_rows(rows)},
+          {"baselines", json_rows(baselines)},
+          {"rows_without_country_flag", json_rows(rows_without_flags)}};
 }
 
 std::string Evaluation::to_text() const {
   std::string text = fmt::format("{} items", items);
   if (skipped) text += fmt::format(" ({} left out: their images cannot be read)", skipped);
-  text += fmt::format("\n\n{:<14} {:<10} {:<18} {:>7} {:>7} {:>7}\n", "modalities", "inference", "items of", "items", "top-1", "top-5");
+  text += fmt::format("\n\n{:<14} {:<10} {:<18} {:>7} {:>7} {:>7}\n", "modalities", "inference", "items of", "items",
+                      "top-1", "top-5");
   const auto line = [&](const AccuracyRow& row, const std::string& of) {
     const double n = static_cast<double>(row.items);
-    text += fmt::format("{:<14} {:<10} {:<18} {:>7} {:>7.3f} {:>7.3f}\n", row.modalities, row.inference, of, row.items, row.top1 / n, row.top5 / n);
+    text += fmt::format("{:<14} {:<10} {:<18} {:>7} {:>7.3f} {:>7.3f}\n", row.modalities, row.inference, of, row.items,
+                        row.top1 / n, row.top5 / n);
   };
   std::vector<AccuracyRow> overall = rows;
   overall.insert(overall.end(), baselines.begin(), baselines.end());
@@ -204,7 +226,8 @@ std::string Evaluation::to_text() const {
       if (without.modalities == row.modalities && without.inference == row.inference) line(without, "no country-flag");
     }
   }
-  text += fmt::format("{:<14} {:<10} {:<18} {:>7} {:>7.3f}   always '{}'\n", "majority", "", "all", items, majority_top1, majority);
+  text += fmt::format("{:<14} {:<10} {:<18} {:>7} {:>7.3f}   always '{}'\n", "majority", "", "all", items,
+                      majority_top1, majority);
 
   // One line a language, expected inference, top-1/top-5 of every combination side by side.
   std::vector<std::string> columns, geos;
@@ -220,7 +243,9 @@ std::string Evaluation::to_text() const {
     std::string cells;
     int64_t count = 0;
     for (const std::string& column : columns) {
-      const auto row = std::find_if(overall.begin(), overall.end(), [&](const AccuracyRow& r) { return r.geo == geo && r.modalities == column && r.inference != "sampled"; });
+      const auto row = std::find_if(overall.begin(), overall.end(), [&](const AccuracyRow& r) {
+        return r.geo == geo && r.modalities == column && r.inference != "sampled";
+      });
       const double n = static_cast<double>(row->items);
       count = row->items;
       cells += fmt::format(" {:>13}", fmt::format("{:.3f}/{:.3f}", row->top1 / n, row->top5 / n));

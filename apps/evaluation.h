@@ -40,9 +40,10 @@ struct Evaluation {
   std::string to_text() const;
 };
 
-/// Evaluates the rows of a table whose categories are the model's. `train` is what naive Bayes learns from; null leaves it out.
+/// Evaluates the rows of a table whose categories are the model's. `train` is what naive Bayes learns from; null leaves
+/// it out.
 Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& tokenizer, const GlamiTable& table,
-                    const std::vector<uint32_t>& rows, const EvaluationOptions& options, const GlamiTable* train = nullptr,
-                    const std::vector<uint32_t>& train_rows = {});
+                    const std::vector<uint32_t>& rows, const EvaluationOptions& options,
+                    const GlamiTable* train = nullptr, const std::vector<uint32_t>& train_rows = {});
 
 }  // namespace weft

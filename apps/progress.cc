@@ -11,7 +11,9 @@ namespace weft {
 using Clock = std::chrono::steady_clock;
 
 namespace {
-double seconds_between(Clock::time_point a, Clock::time_point b) { return std::chrono::duration<double>(b - a).count(); }
+double seconds_between(Clock::time_point a, Clock::time_point b) {
+  return std::chrono::duration<double>(b - a).count();
+}
 }  // namespace
 
 std::string duration_text(double seconds) {

@@ -14,12 +14,14 @@
 
 namespace weft {
 
-TextCache::TextCache(const EmbraceNetClassifier& model, const std::filesystem::path& encoder_file, const TokenTable& tokens,
-                     const GlamiTable& table, const std::filesystem::path& file, DType dtype, bool quiet) {
+TextCache::TextCache(const EmbraceNetClassifier& model, const std::filesystem::path& encoder_file,
+                     const TokenTable& tokens, const GlamiTable& table, const std::filesystem::path& file, DType dtype,
+                     bool quiet) {
   std::unordered_map<std::string_view, uint32_t> number;
   std::vector<uint32_t> first_row;
-  uint64_t digest = mix64(std::filesystem::file_size(encoder_file)) ^
-                    mix64(static_cast<uint64_t>(std::filesystem::last_write_time(encoder_file).time_since_epoch().count()));
+  uint64_t digest =
+      mix64(std::filesystem::file_size(encoder_file)) ^
+      mix64(static_cast<uint64_t>(std::filesystem::last_write_time(encoder_file).time_since_epoch().count()));
   for (uint32_t row = 0; row < table.size(); ++row) {
     const auto [at, is_new] = number.emplace(table.text(row), static_cast<uint32_t>(first_row.size()));
     if (is_new) {
@@ -36,7 +38,8 @@ TextCache::TextCache(const EmbraceNetClassifier& model, const std::filesystem::p
     const Safetensors cached(file);
     const auto made = cached.metadata().find("made_from");
     const Safetensors::Entry* entry = cached.find("text_features");
-    if (made != cached.metadata().end() && made->second == made_from && entry && entry->shape == shape && entry->dtype == dtype) {
+    if (made != cached.metadata().end() && made->second == made_from && entry && entry->shape == shape &&
+        entry->dtype == dtype) {
       features_ = cached.tensor("text_features");
       return;
     }
@@ -44,8 +47,10 @@ TextCache::TextCache(const EmbraceNetClassifier& model, const std::filesystem::p
 
   // A safetensors file written as it grows: the header can be written first, since all sizes are known.
   const char* const type = dtype == DType::bf16 ? "BF16" : "F32";
-  const nlohmann::json header = {{"__metadata__", {{"made_from", made_from}}},
-                                 {"text_features", {{"dtype", type}, {"shape", {texts, width}}, {"data_offsets", {0, texts * width * size_of(dtype)}}}}};
+  const nlohmann::json header = {
+      {"__metadata__", {{"made_from", made_from}}},
+      {"text_features",
+       {{"dtype", type}, {"shape", {texts, width}}, {"data_offsets", {0, texts * width * size_of(dtype)}}}}};
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const uint64_t length = text.size();
@@ -71,7 +76,8 @@ Tensor TextCache::rows(std::span<const uint32_t> rows) const {
   const int64_t bytes = features_.dim(1) * size_of(features_.dtype());
   Tensor result = Tensor::empty({static_cast<int64_t>(rows.size()), features_.dim(1)}, features_.dtype());
   for (size_t i = 0; i < rows.size(); ++i) {
-    std::memcpy(static_cast<char*>(result.raw()) + i * bytes, static_cast<const char*>(features_.raw()) + text_of_row_[rows[i]] * bytes, bytes);
+    std::memcpy(static_cast<char*>(result.raw()) + i * bytes,
+                static_cast<const char*>(features_.raw()) + text_of_row_[rows[i]] * bytes, bytes);
   }
   return result;
 }

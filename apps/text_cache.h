@@ -1,4 +1,5 @@
-// Outputs of a frozen text encoder, computed once and kept in a mapped file: GLAMI-1M's way of training on a large encoder.
+// Outputs of a frozen text encoder, computed once and kept in a mapped file: GLAMI-1M's way of training on a large
+// encoder.
 #pragma once
 
 #include <filesystem>
@@ -12,10 +13,11 @@ namespace weft {
 
 class TextCache {
  public:
-  /// Features of every distinct text of the rows, taken from `file` if it holds just those (same encoder file, texts and settings),
-  /// else computed and written there. On disk: distinct texts x features x size of `dtype`; in memory only what is used.
-  TextCache(const EmbraceNetClassifier& model, const std::filesystem::path& encoder_file, const TokenTable& tokens, const GlamiTable& table,
-            const std::filesystem::path& file, DType dtype, bool quiet);
+  /// Features of every distinct text of the rows, taken from `file` if it holds just those (same encoder file, texts
+  /// and settings), else computed and written there. On disk: distinct texts x features x size of `dtype`; in memory
+  /// only what is used.
+  TextCache(const EmbraceNetClassifier& model, const std::filesystem::path& encoder_file, const TokenTable& tokens,
+            const GlamiTable& table, const std::filesystem::path& file, DType dtype, bool quiet);
 
   /// Features [n, text features] of some rows.
   Tensor rows(std::span<const uint32_t> rows) const;

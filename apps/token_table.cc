@@ -41,7 +41,8 @@ TokenizedBatch TokenTable::batch(std::span<const uint32_t> rows, bool trim, doub
     ends.push_back(static_cast<int64_t>(kept.size()));
   }
   const int64_t T = trim ? longest : max_tokens_;
-  TokenizedBatch batch{Tensor::full({B, T}, static_cast<double>(pad_), DType::i64), Tensor::zeros({B, T}, DType::boolean)};
+  TokenizedBatch batch{Tensor::full({B, T}, static_cast<double>(pad_), DType::i64),
+                       Tensor::zeros({B, T}, DType::boolean)};
   for (int64_t b = 0, begin = 0; b < B; begin = ends[b++]) {
     std::copy(kept.begin() + begin, kept.begin() + ends[b], batch.ids.data<int64_t>() + b * T);
     std::fill_n(batch.mask.data<bool>() + b * T, ends[b] - begin, true);

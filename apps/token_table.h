@@ -16,15 +16,16 @@ struct TokenizedBatch {
   Tensor mask;  // bool [B, T], true = a token
 };
 
-/// Ids of every text (name + " " + description, end of sentence appended, cut to max_tokens): about 4 bytes a token in memory.
+/// Ids of every text (name + " " + description, end of sentence appended, cut to max_tokens): about 4 bytes a token in
+/// memory.
 class TokenTable {
  public:
   TokenTable(const SentencePiece& tokenizer, const GlamiTable& table, int64_t max_tokens);
   /// One text.
   TokenTable(const SentencePiece& tokenizer, std::string_view text, int64_t max_tokens);
 
-  /// Padded to max_tokens, or to the longest of the batch if `trim`. In training, every token but the last of a text is left out with
-  /// probability `drop`, drawn from `random`.
+  /// Padded to max_tokens, or to the longest of the batch if `trim`. In training, every token but the last of a text is
+  /// left out with probability `drop`, drawn from `random`.
   TokenizedBatch batch(std::span<const uint32_t> rows, bool trim, double drop = 0, Random* random = nullptr) const;
 
   /// Tokens of a row, the end of sentence included.

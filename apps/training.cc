@@ -46,10 +46,14 @@ template <class Config> Config tower_config(const std::string& folder) {
 class Trainer {
  public:
   Trainer(const TrainingOptions& options, const CommonOptions& common)
-      : o_(options), common_(common), dtype_(dtype_from_name(common.dtype)),
+      : o_(options),
+        common_(common),
+        dtype_(dtype_from_name(common.dtype)),
         table_(read_glami(o_.data, "train", {.human_labels = o_.human_labels, .categories = nullptr})),
         tokenizer_(SentencePiece::load(o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder))),
-        tokens_(tokenizer_, table_, o_.model.max_tokens), parameters_(common.seed, DType::f32, device_from_name(common.device)), random_{common.seed ^ 0x9e3779b97f4a7c15u} {
+        tokens_(tokenizer_, table_, o_.model.max_tokens),
+        parameters_(common.seed, DType::f32, device_from_name(common.device)),
+        random_{common.seed ^ 0x9e3779b97f4a7c15u} {
     choose_rows();
     build_model();
   }
@@ -101,7 +105,8 @@ void Trainer::build_model() {
   } else {
     config.text = tower_config<T5Config>(o_.text_encoder);
     config.text_frozen = true;
-    check_input(tokenizer_.size() <= config.text.vocab_size, "{}/spiece.model: at most {} pieces (config.json's vocab_size) were expected but there are {}",
+    check_input(tokenizer_.size() <= config.text.vocab_size,
+                "{}/spiece.model: at most {} pieces (config.json's vocab_size) were expected but there are {}",
                 o_.text_encoder, config.text.vocab_size, tokenizer_.size());
     text_file.emplace(fs::path(o_.text_encoder) / "model.safetensors");
   }
@@ -110,7 +115,8 @@ void Trainer::build_model() {
     image_file.emplace(fs::path(o_.image_encoder) / "model.safetensors");
   }
   config.image.classes = 0;
-  model_ = std::make_unique<EmbraceNetClassifier>(parameters_, config, text_file ? &*text_file : nullptr, image_file ? &*image_file : nullptr);
+  model_ = std::make_unique<EmbraceNetClassifier>(parameters_, config, text_file ? &*text_file : nullptr,
+                                                  image_file ? &*image_file : nullptr);
   parameters_.check_all_used({"fc."});
   if (o_.optimizer == "adamw") {
     optimizer_ = std::make_unique<AdamW>(parameters_, AdamOptions{.weight_decay = o_.weight_decay});
@@ -157,7 +163,8 @@ Tensor Trainer::text_features(const std::vector<uint32_t>& items) {
   // Sorted by length and cut into parts, the texts need about half the padding.
   std::vector<uint32_t> order(items.size());
   std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return tokens_.length(items[a]) < tokens_.length(items[b]); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return tokens_.length(items[a]) < tokens_.length(items[b]); });
   Tensors parts;
   std::vector<int64_t> place(items.size());
   for (int chunk = 0; chunk < text_chunks; ++chunk) {
@@ -174,13 +181,16 @@ Tensor Trainer::text_features(const std::vector<uint32_t>& items) {
   return index_select(concat(parts, 0), Tensor::from(place, {static_cast<int64_t>(place.size())}));
 }
 
-// EmbraceNet's modality dropout: every row keeps modality round(2 u), u uniform: text 1/4, image 1/2, source 1/4; of those in use here.
+// EmbraceNet's modality dropout: every row keeps modality round(2 u), u uniform: text 1/4, image 1/2, source 1/4; of
+// those in use here.
 Tensor Trainer::random_single_modality(int64_t rows) {
   Tensor weights = Tensor::zeros({rows, modality_count});
   const PhiloxStream stream = random_.reserve(rows);
   for (int64_t b = 0; b < rows; ++b) {
     const float u = stream.uniform(b);
-    const int kept = o_.use_source ? static_cast<int>(std::nearbyint(2 * u)) : u < 0.5f ? text_modality : image_modality;
+    const int kept = o_.use_source ? static_cast<int>(std::nearbyint(2 * u))
+                     : u < 0.5f    ? text_modality
+                                   : image_modality;
     weights.data<float>()[b * modality_count + kept] = 1;
   }
   return weights;
@@ -189,12 +199,16 @@ Tensor Trainer::random_single_modality(int64_t rows) {
 Tensor Trainer::loss(const Batch& batch) {
   const int64_t B = static_cast<int64_t>(batch.items.size());
   const Tensor text = model_->head.dock(text_modality, text_features(batch.items));
-  const Tensor images = image_tensor(batch.images, batch.image_count, batch.height, batch.width, dtype_, model_->device());
+  const Tensor images =
+      image_tensor(batch.images, batch.image_count, batch.height, batch.width, dtype_, model_->device());
   const Tensor image_of_item = cast(Tensor::from(batch.image_of_item, {B}), DType::i64);
-  const Tensor image = index_select(model_->head.dock(image_modality, model_->image_encoder.features(images)), image_of_item);
+  const Tensor image =
+      index_select(model_->head.dock(image_modality, model_->image_encoder.features(images)), image_of_item);
   Tensor source;
   if (o_.use_source) {
-    source = model_->head.dock(source_modality, source_tensor(table_, batch.items, model_->head.config.inputs[source_modality], dtype_, model_->device()));
+    source = model_->head.dock(
+        source_modality,
+        source_tensor(table_, batch.items, model_->head.config.inputs[source_modality], dtype_, model_->device()));
   }
   const Tensor labels = cast(Tensor::from(batch.labels, {B}), DType::i64);
   const CrossEntropyOptions cross{.label_smoothing = o_.label_smoothing};
@@ -210,7 +224,8 @@ Tensor Trainer::loss(const Batch& batch) {
 
 void Trainer::save_model() {
   // The tokenizer gets its name last, so that a full disk leaves the model that was there.
-  const std::vector<uint8_t> tokenizer = read_file((o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder)) / "spiece.model", 1 << 30);
+  const std::vector<uint8_t> tokenizer =
+      read_file((o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder)) / "spiece.model", 1 << 30);
   AtomicFile copy(o_.out / "spiece.model");
   copy.write(tokenizer.data(), tokenizer.size());
   save_model_folder(o_.out, o_.model.to_json(), parameters_);
@@ -219,16 +234,20 @@ void Trainer::save_model() {
 
 // What must be the same when a training is taken up again.
 std::string Trainer::settings() const {
-  return fmt::format("items {} seed {} dtype {} epochs {} batch {} items-per-image {} optimizer {} lr {} warm-up {} schedule {} weight-decay {} clip {} ema {} "
-                     "label-smoothing {} token-drop {} text-dropout {} crop {} flip {} loss {} source {}",
-                     rows_.size(), common_.seed, common_.dtype, o_.epochs, o_.batch, o_.items_per_image, o_.optimizer, o_.schedule.peak, o_.warm_up,
-                     static_cast<int>(o_.schedule.kind), o_.weight_decay, o_.clip, o_.ema, o_.label_smoothing, o_.token_drop, o_.model.text.dropout_rate, o_.crop_padding,
-                     o_.flip, static_cast<int>(o_.loss), o_.use_source);
+  return fmt::format(
+      "items {} seed {} dtype {} epochs {} batch {} items-per-image {} optimizer {} lr {} warm-up {} schedule {} "
+      "weight-decay {} clip {} ema {} "
+      "label-smoothing {} token-drop {} text-dropout {} crop {} flip {} loss {} source {}",
+      rows_.size(), common_.seed, common_.dtype, o_.epochs, o_.batch, o_.items_per_image, o_.optimizer,
+      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.weight_decay, o_.clip, o_.ema,
+      o_.label_smoothing, o_.token_drop, o_.model.text.dropout_rate, o_.crop_padding, o_.flip,
+      static_cast<int>(o_.loss), o_.use_source);
 }
 
 void Trainer::checkpoint(int64_t step, const LoaderState& at) const {
-  save_checkpoint(o_.out / "checkpoint.safetensors", parameters_, *optimizer_, ema_.get(),
-                  {.step = step, .epoch = at.epoch, .batch = at.batch, .random = random_, .notes = {{"settings", settings()}}});
+  save_checkpoint(
+      o_.out / "checkpoint.safetensors", parameters_, *optimizer_, ema_.get(),
+      {.step = step, .epoch = at.epoch, .batch = at.batch, .random = random_, .notes = {{"settings", settings()}}});
 }
 
 void Trainer::run() {
@@ -237,8 +256,8 @@ void Trainer::run() {
   TrainingState state;
   if (o_.resume) {
     state = load_checkpoint(saved, parameters_, *optimizer_, ema_.get());
-    check_input(state.notes["settings"] == settings(), "{}: was made with other settings: '{}', but now they are '{}'", saved.string(),
-                state.notes["settings"], settings());
+    check_input(state.notes["settings"] == settings(), "{}: was made with other settings: '{}', but now they are '{}'",
+                saved.string(), state.notes["settings"], settings());
     random_ = state.random;
   }
   Loader loader(table_, rows_, loader_options(), {state.epoch, state.batch});
@@ -246,14 +265,16 @@ void Trainer::run() {
   o_.schedule.steps = steps;
   o_.schedule.warm_up = static_cast<int64_t>(o_.warm_up * static_cast<double>(steps));
   if (!common_.quiet) {
-    fmt::print("{} items, {} categories, {} parameters, {} steps of {} items, {} on {}\n", rows_.size(), table_.categories().size(),
-               parameters_.parameter_count(), steps, o_.batch, common_.dtype, common_.device);
+    fmt::print("{} items, {} categories, {} parameters, {} steps of {} items, {} on {}\n", rows_.size(),
+               table_.categories().size(), parameters_.parameter_count(), steps, o_.batch, common_.dtype,
+               common_.device);
   }
   const Training training;
   int64_t step = state.step;
   auto saved_at = std::chrono::steady_clock::now();
   for (int64_t epoch = state.epoch; epoch < o_.epochs; ++epoch) {
-    Progress progress(fmt::format("epoch {}/{}", epoch + 1, o_.epochs), static_cast<int64_t>(rows_.size()), "items", common_.quiet);
+    Progress progress(fmt::format("epoch {}/{}", epoch + 1, o_.epochs), static_cast<int64_t>(rows_.size()), "items",
+                      common_.quiet);
     const auto start = std::chrono::steady_clock::now();
     double summed = 0;
     int64_t items = 0, batches = 0;
@@ -263,7 +284,8 @@ void Trainer::run() {
       const Tensor value = loss(*batch);
       backward(value);
       const double number = value.item();
-      check_input(std::isfinite(number), "the loss is {} at step {} (epoch {}); a lower --lr may help", number, step, epoch + 1);
+      check_input(std::isfinite(number), "the loss is {} at step {} (epoch {}); a lower --lr may help", number, step,
+                  epoch + 1);
       if (o_.clip > 0) clip_by_global_norm(parameters_, o_.clip);
       optimizer_->step(o_.schedule.at(step));
       parameters_.clear_gradients();
@@ -277,7 +299,8 @@ void Trainer::run() {
       if (interrupted() || now - saved_at > checkpoint_interval) {
         checkpoint(step, loader.state());
         saved_at = now;
-        check_input(!interrupted(), "interrupted at step {} of {}; --resume goes on from {}", step, steps, saved.string());
+        check_input(!interrupted(), "interrupted at step {} of {}; --resume goes on from {}", step, steps,
+                    saved.string());
       }
     }
     progress.finish();
@@ -285,12 +308,14 @@ void Trainer::run() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
     if (!common_.quiet) {
-      fmt::print("epoch {}: loss {:.4f}, {:.0f} items/s, peak memory {} MiB (tensors {} MiB)\n", epoch + 1, summed / std::max<int64_t>(1, batches),
-                 items / seconds, usage.ru_maxrss >> 10, memory_stats(model_->device()).peak_bytes >> 20);
+      fmt::print("epoch {}: loss {:.4f}, {:.0f} items/s, peak memory {} MiB (tensors {} MiB)\n", epoch + 1,
+                 summed / std::max<int64_t>(1, batches), items / seconds, usage.ru_maxrss >> 10,
+                 memory_stats(model_->device()).peak_bytes >> 20);
       std::fflush(stdout);
     }
   }
-  if (loader.broken() > 0) report_line(fmt::format("{} images could not be read: their items were left out", loader.broken()));
+  if (loader.broken() > 0)
+    report_line(fmt::format("{} images could not be read: their items were left out", loader.broken()));
   std::optional<Ema::Applied> averaged;
   if (ema_) averaged.emplace(*ema_);
   save_model();
@@ -319,8 +344,19 @@ TrainingOptions TrainingOptions::glami() {
 
 TrainingOptions TrainingOptions::small() {
   TrainingOptions o;
-  o.model.text = {.vocab_size = 8000, .d_model = 128, .d_kv = 32, .num_heads = 4, .d_ff = 256, .num_layers = 1, .dropout_rate = 0.1};
-  o.model.image = {.layers = {2, 2, 2, 2}, .planes = {16, 32, 64, 128}, .stem = 16, .groups = 8, .width_per_group = 16, .classes = 0};
+  o.model.text = {.vocab_size = 8000,
+                  .d_model = 128,
+                  .d_kv = 32,
+                  .num_heads = 4,
+                  .d_ff = 256,
+                  .num_layers = 1,
+                  .dropout_rate = 0.1};
+  o.model.image = {.layers = {2, 2, 2, 2},
+                   .planes = {16, 32, 64, 128},
+                   .stem = 16,
+                   .groups = 8,
+                   .width_per_group = 16,
+                   .classes = 0};
   o.model.embracement = 256;
   o.model.image_height = o.model.image_width = 64;
   o.model.pooling = TextPooling::mean;

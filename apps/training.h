@@ -22,8 +22,9 @@ enum class LossKind {
 
 struct TrainingOptions {
   std::filesystem::path data, out;
-  std::string text_encoder = "scratch", image_encoder = "scratch";  // or a folder with config.json and model.safetensors
-  ClassifierConfig model;                                           // categories and label sources are filled in from the data
+  std::string text_encoder = "scratch",
+              image_encoder = "scratch";  // or a folder with config.json and model.safetensors
+  ClassifierConfig model;                 // categories and label sources are filled in from the data
   bool human_labels = false;
   bool use_source = false;  // the third modality; off by default, since it gives emoji13's categories away
   double validation = 0;    // share of the training items held out and evaluated at the end, to choose settings by

@@ -29,8 +29,11 @@ int main(int argc, char** argv) {
   common.add_compute(app);
   common.add_json(app);
   return run_program(argc, argv, app, [&] {
-    if (image_file.empty() && app.count("--text") == 0) throw CLI::ValidationError("weft-classify", "--image, --text or both must be given");
-    if (!geo.empty() && !find_geo(geo)) throw CLI::ValidationError("--geo", "one of cz sk ro gr si hu hr es lt lv tr ee bg was expected but '" + geo + "' was given");
+    if (image_file.empty() && app.count("--text") == 0)
+      throw CLI::ValidationError("weft-classify", "--image, --text or both must be given");
+    if (!geo.empty() && !find_geo(geo))
+      throw CLI::ValidationError(
+          "--geo", "one of cz sk ro gr si hu hr es lt lv tr ee bg was expected but '" + geo + "' was given");
     const DType dtype = dtype_from_name(common.dtype);
     const Classifier classifier = Classifier::load(model, device_from_name(common.device));
     const EmbraceNetClassifier& net = *classifier.model;
@@ -43,17 +46,22 @@ int main(int argc, char** argv) {
     }
     if (!image_file.empty()) {
       const int h = static_cast<int>(net.config.image_height), w = static_cast<int>(net.config.image_width);
-      docked[image_modality] = net.head.dock(image_modality, net.image_encoder.features(image_tensor(resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype, net.device())));
+      docked[image_modality] = net.head.dock(
+          image_modality, net.image_encoder.features(image_tensor(
+                              resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype, net.device())));
     }
     const Modalities present{docked[text_modality].defined(), docked[image_modality].defined(), false};
-    const Tensor logits = net.head(stack_modalities(docked), modality_weights(1, present, net.config.selection), nullptr);
+    const Tensor logits =
+        net.head(stack_modalities(docked), modality_weights(1, present, net.config.selection), nullptr);
     const TopK best = topk(softmax(cast(logits.to(Device::cpu), DType::f32)), std::min<int64_t>(top, logits.dim(1)));
     nlohmann::json answers = nlohmann::json::array();
     for (int64_t i = 0; i < best.values.numel(); ++i) {
       const std::string& name = net.config.categories[best.indices.data<int64_t>()[i]];
       const double probability = best.values.data<float>()[i];
-      if (common.json) answers.push_back({{"category", name}, {"probability", probability}});
-      else fmt::print("{:.3f}  {}\n", probability, name);
+      if (common.json)
+        answers.push_back({{"category", name}, {"probability", probability}});
+      else
+        fmt::print("{:.3f}  {}\n", probability, name);
     }
     if (common.json) fmt::print("{}\n", nlohmann::json{{"predictions", answers}}.dump());
   });

@@ -14,7 +14,8 @@
 int main(int argc, char** argv) {
   using namespace weft;
   sleep_while_waiting(argv);
-  CLI::App app{"Measures a classifier on a folder in GLAMI-1M's format: top-1 and top-5, overall and for each language."};
+  CLI::App app{
+      "Measures a classifier on a folder in GLAMI-1M's format: top-1 and top-5, overall and for each language."};
   app.footer("Example: weft-evaluate --model models/emoji13 --data data/emoji13");
   std::string model, data, split = "test", labels = "all", json_file;
   std::vector<std::string> modalities{"text+image", "image", "text"};
@@ -24,11 +25,20 @@ int main(int argc, char** argv) {
   app.add_option("--model", model, "Model folder")->required();
   app.add_option("--data", data, "Data folder")->required();
   app.add_option("--split", split, "train or test")->check(CLI::IsMember({"train", "test"}))->capture_default_str();
-  app.add_option("--labels", labels, "Rows: all, or those labelled by people")->check(CLI::IsMember({"all", "human"}))->capture_default_str();
-  app.add_option("--modalities", modalities, "What the model sees: text, image, source, joined with +; may be given several times")->capture_default_str();
-  app.add_option("--validation", validation, "With --split train: only the share that weft-train --validation held out")->check(CLI::Range(0.0, 0.9));
-  app.add_option("--image-selection", image_selection, "Selection probability of the image, the text's being 1 (default: the model's)")->check(CLI::PositiveNumber);
-  app.add_option("--max-broken", max_broken, "Images that may be unreadable: their items are left out and counted")->check(CLI::NonNegativeNumber)->capture_default_str();
+  app.add_option("--labels", labels, "Rows: all, or those labelled by people")
+      ->check(CLI::IsMember({"all", "human"}))
+      ->capture_default_str();
+  app.add_option("--modalities", modalities,
+                 "What the model sees: text, image, source, joined with +; may be given several times")
+      ->capture_default_str();
+  app.add_option("--validation", validation, "With --split train: only the share that weft-train --validation held out")
+      ->check(CLI::Range(0.0, 0.9));
+  app.add_option("--image-selection", image_selection,
+                 "Selection probability of the image, the text's being 1 (default: the model's)")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--max-broken", max_broken, "Images that may be unreadable: their items are left out and counted")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--json", json_file, "Also write the figures to this file; - prints them on stdout and nothing else");
   common.add_compute(app);
   common.add_seed(app);
@@ -61,7 +71,8 @@ int main(int argc, char** argv) {
       train_rows.resize(train->size());
       std::iota(train_rows.begin(), train_rows.end(), 0u);
     }
-    const Evaluation result = evaluate(*classifier.model, classifier.tokenizer, table, rows, options, train ? &*train : nullptr, train_rows);
+    const Evaluation result =
+        evaluate(*classifier.model, classifier.tokenizer, table, rows, options, train ? &*train : nullptr, train_rows);
     if (json_file == "-") {
       fmt::print("{}\n", result.to_json().dump(2));
       return;

@@ -18,7 +18,9 @@ EmbraceNet::EmbraceNet(const Params& p, const EmbraceNetConfig& c)
   }
 }
 
-Tensor EmbraceNet::dock(Modality modality, const Tensor& features) const { return docking[modality](features, Activation::relu); }
+Tensor EmbraceNet::dock(Modality modality, const Tensor& features) const {
+  return docking[modality](features, Activation::relu);
+}
 
 Tensor EmbraceNet::operator()(const Tensor& docked, const Tensor& weights, Random* random) const {
   return post(embracement(docked, weights, random, {.expected = random == nullptr}));
@@ -56,32 +58,46 @@ ClassifierConfig ClassifierConfig::from_json(const nlohmann::json& json, const s
   c.image_height = read.integer("image_height", 8, 1 << 13);
   c.image_width = read.integer("image_width", 8, 1 << 13);
   const std::string pooling = read.text("text_pooling");
-  check_input(pooling == "flatten" || pooling == "mean", "{}: text_pooling must be \"flatten\" or \"mean\" but is \"{}\"", file, pooling);
+  check_input(pooling == "flatten" || pooling == "mean",
+              "{}: text_pooling must be \"flatten\" or \"mean\" but is \"{}\"", file, pooling);
   c.pooling = pooling == "mean" ? TextPooling::mean : TextPooling::flatten;
-  c.selection = {read.number("text_selection", 1e-6, 1e6, 1), read.number("image_selection", 1e-6, 1e6, 1), read.number("source_selection", 1e-6, 1e6, 1)};
+  c.selection = {read.number("text_selection", 1e-6, 1e6, 1), read.number("image_selection", 1e-6, 1e6, 1),
+                 read.number("source_selection", 1e-6, 1e6, 1)};
   c.text_frozen = read.flag("text_frozen");
   c.categories = read.texts("categories");
   c.label_sources = read.texts("label_sources");
-  check_input(!c.categories.empty() && !c.label_sources.empty(), "{}: categories and label_sources must not be empty", file);
+  check_input(!c.categories.empty() && !c.label_sources.empty(), "{}: categories and label_sources must not be empty",
+              file);
   for (size_t i = 1; i < c.categories.size(); ++i) {
-    check_input(c.categories[i - 1] < c.categories[i], "{}: categories must be distinct and sorted by their bytes but \"{}\" comes before \"{}\"", file,
+    check_input(c.categories[i - 1] < c.categories[i],
+                "{}: categories must be distinct and sorted by their bytes but \"{}\" comes before \"{}\"", file,
                 c.categories[i - 1], c.categories[i]);
   }
   return c;
 }
 
 nlohmann::json ClassifierConfig::to_json() const {
-  return {{"model", "embracenet"}, {"text_encoder", text.to_json()}, {"image_encoder", image.to_json()},
-          {"embracement", embracement}, {"max_tokens", max_tokens}, {"image_height", image_height}, {"image_width", image_width},
-          {"text_pooling", pooling == TextPooling::mean ? "mean" : "flatten"}, {"text_frozen", text_frozen},
-          {"text_selection", selection[text_modality]}, {"image_selection", selection[image_modality]}, {"source_selection", selection[source_modality]},
-          {"categories", categories}, {"label_sources", label_sources}};
+  return {{"model", "embracenet"},
+          {"text_encoder", text.to_json()},
+          {"image_encoder", image.to_json()},
+          {"embracement", embracement},
+          {"max_tokens", max_tokens},
+          {"image_height", image_height},
+          {"image_width", image_width},
+          {"text_pooling", pooling == TextPooling::mean ? "mean" : "flatten"},
+          {"text_frozen", text_frozen},
+          {"text_selection", selection[text_modality]},
+          {"image_selection", selection[image_modality]},
+          {"source_selection", selection[source_modality]},
+          {"categories", categories},
+          {"label_sources", label_sources}};
 }
 
 EmbraceNetClassifier::EmbraceNetClassifier(const Params& p, const ClassifierConfig& c, const Safetensors* text_file,
                                            const Safetensors* image_file)
     : config(c),
-      text_encoder(text_file ? (p / "text_encoder").from(*text_file).trainable(!c.text_frozen) : p / "text_encoder", c.text),
+      text_encoder(text_file ? (p / "text_encoder").from(*text_file).trainable(!c.text_frozen) : p / "text_encoder",
+                   c.text),
       image_encoder(image_file ? (p / "pre_2").from(*image_file) : p / "pre_2", c.image),
       head(p, c.head()) {}
 

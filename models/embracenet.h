@@ -1,6 +1,7 @@
-// EmbraceNet (Choi and Lee 2019, "EmbraceNet: a robust deep learning architecture for multimodal classification", section 3) as
-// GLAMI-1M's benchmark uses it: text, image and label source, classified into the categories of fashion. Parameter names are the
-// benchmark's (`embracenet.docking_{0,1,2}`, `post`, the image tower under `pre_2`); a text tower trained along is `text_encoder`.
+// EmbraceNet (Choi and Lee 2019, "EmbraceNet: a robust deep learning architecture for multimodal classification",
+// section 3) as GLAMI-1M's benchmark uses it: text, image and label source, classified into the categories of fashion.
+// Parameter names are the benchmark's (`embracenet.docking_{0,1,2}`, `post`, the image tower under `pre_2`); a text
+// tower trained along is `text_encoder`.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -31,8 +32,9 @@ struct EmbraceNet {
   EmbraceNet(const Params& p, const EmbraceNetConfig& config);
   /// Features of one modality [B, inputs] -> ReLU(Linear) [B, embracement].
   Tensor dock(Modality modality, const Tensor& features) const;
-  /// Docked modalities [B, 3, embracement] and their weights [B, 3] (availability times selection probability) -> logits [B, classes].
-  /// With `random` one modality is drawn for each position (the paper), without it the expectation is taken.
+  /// Docked modalities [B, 3, embracement] and their weights [B, 3] (availability times selection probability) ->
+  /// logits [B, classes]. With `random` one modality is drawn for each position (the paper), without it the expectation
+  /// is taken.
   Tensor operator()(const Tensor& docked, const Tensor& weights, Random* random) const;
 };
 
@@ -54,7 +56,8 @@ struct ClassifierConfig {
   int64_t max_tokens = 32;
   int64_t image_height = 298, image_width = 228;
   TextPooling pooling = TextPooling::flatten;
-  std::array<double, modality_count> selection{1, 1, 1};  // EmbraceNet's selection probabilities at inference, not normalised
+  std::array<double, modality_count> selection{1, 1,
+                                               1};  // EmbraceNet's selection probabilities at inference, not normalised
   bool text_frozen = false;  // the text encoder was pretrained and is not trained along
   std::vector<std::string> categories, label_sources;
 

@@ -9,9 +9,9 @@
 
 namespace weft {
 
-/// Features of a text, each marked with its language: its distinct lower-case words (runs of letters, digits, marks and underscores) and
-/// the distinct keywords of its description (between commas, trimmed, lower-case). log P(c | text) = log(n_c / n) +
-/// sum over known features f of log((n_cf + alpha) / (n_c. + alpha V)), n_c. and V counted per language.
+/// Features of a text, each marked with its language: its distinct lower-case words (runs of letters, digits, marks and
+/// underscores) and the distinct keywords of its description (between commas, trimmed, lower-case). log P(c | text) =
+/// log(n_c / n) + sum over known features f of log((n_cf + alpha) / (n_c. + alpha V)), n_c. and V counted per language.
 class NaiveBayes {
  public:
   NaiveBayes(int classes, double alpha = 0.03) : alpha_(alpha), items_(classes) {}

@@ -10,7 +10,8 @@ namespace weft {
 void ResNextConfig::validate() const {
   for (int level = 0; level < 4; ++level) {
     check(planes[level] * width_per_group % 64 == 0 && width(level) > 0,
-          "[resnext] planes * width_per_group must be a multiple of 64 but are {} and {} at level {}", planes[level], width_per_group, level + 1);
+          "[resnext] planes * width_per_group must be a multiple of 64 but are {} and {} at level {}", planes[level],
+          width_per_group, level + 1);
   }
 }
 
@@ -34,20 +35,23 @@ ResNextConfig ResNextConfig::from_json(const nlohmann::json& json, const std::st
 }
 
 nlohmann::json ResNextConfig::to_json() const {
-  return {{"layers", layers}, {"planes", planes}, {"stem", stem}, {"groups", groups}, {"width_per_group", width_per_group}, {"classes", classes}};
+  return {
+      {"layers", layers},  {"planes", planes}, {"stem", stem}, {"groups", groups}, {"width_per_group", width_per_group},
+      {"classes", classes}};
 }
 
 namespace {
 
 // torchvision's ResNet draws convolutions with He's normal, fan-out mode.
 Conv2d convolution(const Params& p, int64_t in, int64_t out, int kernel, int stride, int64_t groups) {
-  return Conv2d(p, in, out, kernel, {.stride = stride, .padding = kernel / 2, .groups = static_cast<int>(groups)}, false,
-                init::kaiming_normal(out * kernel * kernel));
+  return Conv2d(p, in, out, kernel, {.stride = stride, .padding = kernel / 2, .groups = static_cast<int>(groups)},
+                false, init::kaiming_normal(out * kernel * kernel));
 }
 
 }  // namespace
 
-Bottleneck::Bottleneck(const Params& p, int64_t in, int64_t width, int64_t out, int64_t groups, int stride, bool project)
+Bottleneck::Bottleneck(const Params& p, int64_t in, int64_t width, int64_t out, int64_t groups, int stride,
+                       bool project)
     : conv1(convolution(p / "conv1", in, width, 1, 1, 1)),
       conv2(convolution(p / "conv2", width, width, 3, stride, groups)),
       conv3(convolution(p / "conv3", width, out, 1, 1, 1)),
@@ -84,7 +88,8 @@ ResNext::ResNext(const Params& p, const ResNextConfig& c)
 }
 
 Tensor ResNext::features(const Tensor& images) const {
-  check(images.rank() == 4 && images.dim(3) == 3, "[resnext] images must be [N, H, W, 3] but have shape {}", images.shape());
+  check(images.rank() == 4 && images.dim(3) == 3, "[resnext] images must be [N, H, W, 3] but have shape {}",
+        images.shape());
   Tensor x = max_pool2d(conv1(images, bn1, true), 3, 2, 1);
   for (const Bottleneck& block : blocks) x = block(x);
   return global_average_pool(x);

@@ -1,5 +1,5 @@
-// ResNeXt (Xie et al. 2017, "Aggregated residual transformations for deep neural networks", table 1) with torchvision's parameter
-// names and its placement of the stride in the 3x3 convolution.
+// ResNeXt (Xie et al. 2017, "Aggregated residual transformations for deep neural networks", table 1) with torchvision's
+// parameter names and its placement of the stride in the 3x3 convolution.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>

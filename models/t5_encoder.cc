@@ -24,23 +24,33 @@ T5Config T5Config::from_json(const nlohmann::json& json, const std::string& file
   c.num_heads = read.integer("num_heads", 1, 1 << 10);
   c.d_ff = read.integer("d_ff", 1, 1 << 18);
   c.num_layers = read.integer("num_layers", 0, 1 << 10);
-  c.relative_attention_num_buckets = read.integer("relative_attention_num_buckets", 4, 1 << 12, c.relative_attention_num_buckets);
-  c.relative_attention_max_distance = read.integer("relative_attention_max_distance", 2, 1 << 20, c.relative_attention_max_distance);
+  c.relative_attention_num_buckets =
+      read.integer("relative_attention_num_buckets", 4, 1 << 12, c.relative_attention_num_buckets);
+  c.relative_attention_max_distance =
+      read.integer("relative_attention_max_distance", 2, 1 << 20, c.relative_attention_max_distance);
   check_input(c.relative_attention_max_distance > c.relative_attention_num_buckets / 4,
-              "{}: relative_attention_max_distance must be more than a quarter of the {} buckets but is {}", file, c.relative_attention_num_buckets,
-              c.relative_attention_max_distance);
+              "{}: relative_attention_max_distance must be more than a quarter of the {} buckets but is {}", file,
+              c.relative_attention_num_buckets, c.relative_attention_max_distance);
   c.layer_norm_epsilon = read.number("layer_norm_epsilon", 0, 1, c.layer_norm_epsilon);
   c.dropout_rate = read.number("dropout_rate", 0, 0.999, c.dropout_rate);
   const std::string feed_forward = read.text("feed_forward_proj", "gated-gelu");
-  check_input(feed_forward == "gated-gelu", "{}: feed_forward_proj must be \"gated-gelu\" (T5 v1.1, mT5) but is \"{}\"", file, feed_forward);
+  check_input(feed_forward == "gated-gelu", "{}: feed_forward_proj must be \"gated-gelu\" (T5 v1.1, mT5) but is \"{}\"",
+              file, feed_forward);
   return c;
 }
 
 nlohmann::json T5Config::to_json() const {
-  return {{"vocab_size", vocab_size}, {"d_model", d_model}, {"d_kv", d_kv}, {"num_heads", num_heads}, {"d_ff", d_ff},
-          {"num_layers", num_layers}, {"relative_attention_num_buckets", relative_attention_num_buckets},
-          {"relative_attention_max_distance", relative_attention_max_distance}, {"layer_norm_epsilon", layer_norm_epsilon},
-          {"dropout_rate", dropout_rate}, {"feed_forward_proj", "gated-gelu"}};
+  return {{"vocab_size", vocab_size},
+          {"d_model", d_model},
+          {"d_kv", d_kv},
+          {"num_heads", num_heads},
+          {"d_ff", d_ff},
+          {"num_layers", num_layers},
+          {"relative_attention_num_buckets", relative_attention_num_buckets},
+          {"relative_attention_max_distance", relative_attention_max_distance},
+          {"layer_norm_epsilon", layer_norm_epsilon},
+          {"dropout_rate", dropout_rate},
+          {"feed_forward_proj", "gated-gelu"}};
 }
 
 int64_t t5_relative_bucket(int64_t distance, int64_t buckets, int64_t max_distance) {
@@ -54,18 +64,24 @@ int64_t t5_relative_bucket(int64_t distance, int64_t buckets, int64_t max_distan
   return offset + std::min(half - 1, exact + static_cast<int64_t>(position));
 }
 
-// Initial deviations are those of transformers' MT5PreTrainedModel (initializer_factor 1), with two changes for training from scratch
-// on little data: embeddings start at 0.01, since those of rare words stay what they were, noise in every text that holds one, and
-// what a block adds starts 100 times smaller, beside them.
+// Initial deviations are those of transformers' MT5PreTrainedModel (initializer_factor 1), with two changes for
+// training from scratch on little data: embeddings start at 0.01, since those of rare words stay what they were, noise
+// in every text that holds one, and what a block adds starts 100 times smaller, beside them.
 T5Block::T5Block(const Params& p, const T5Config& c)
     : attention_norm(p / "layer" / 0 / "layer_norm", c.d_model, c.layer_norm_epsilon),
       feed_forward_norm(p / "layer" / 1 / "layer_norm", c.d_model, c.layer_norm_epsilon),
-      q(p / "layer" / 0 / "SelfAttention" / "q", c.d_model, c.num_heads * c.d_kv, false, init::normal(1 / std::sqrt(c.d_model * c.d_kv))),
-      k(p / "layer" / 0 / "SelfAttention" / "k", c.d_model, c.num_heads * c.d_kv, false, init::normal(1 / std::sqrt(c.d_model))),
-      v(p / "layer" / 0 / "SelfAttention" / "v", c.d_model, c.num_heads * c.d_kv, false, init::normal(1 / std::sqrt(c.d_model))),
-      o(p / "layer" / 0 / "SelfAttention" / "o", c.num_heads * c.d_kv, c.d_model, false, init::normal(0.01 / std::sqrt(c.num_heads * c.d_kv))),
-      wi_0(p / "layer" / 1 / "DenseReluDense" / "wi_0", c.d_model, c.d_ff, false, init::normal(1 / std::sqrt(c.d_model))),
-      wi_1(p / "layer" / 1 / "DenseReluDense" / "wi_1", c.d_model, c.d_ff, false, init::normal(1 / std::sqrt(c.d_model))),
+      q(p / "layer" / 0 / "SelfAttention" / "q", c.d_model, c.num_heads * c.d_kv, false,
+        init::normal(1 / std::sqrt(c.d_model * c.d_kv))),
+      k(p / "layer" / 0 / "SelfAttention" / "k", c.d_model, c.num_heads * c.d_kv, false,
+        init::normal(1 / std::sqrt(c.d_model))),
+      v(p / "layer" / 0 / "SelfAttention" / "v", c.d_model, c.num_heads * c.d_kv, false,
+        init::normal(1 / std::sqrt(c.d_model))),
+      o(p / "layer" / 0 / "SelfAttention" / "o", c.num_heads * c.d_kv, c.d_model, false,
+        init::normal(0.01 / std::sqrt(c.num_heads * c.d_kv))),
+      wi_0(p / "layer" / 1 / "DenseReluDense" / "wi_0", c.d_model, c.d_ff, false,
+           init::normal(1 / std::sqrt(c.d_model))),
+      wi_1(p / "layer" / 1 / "DenseReluDense" / "wi_1", c.d_model, c.d_ff, false,
+           init::normal(1 / std::sqrt(c.d_model))),
       wo(p / "layer" / 1 / "DenseReluDense" / "wo", c.d_ff, c.d_model, false, init::normal(0.01 / std::sqrt(c.d_ff))) {}
 
 T5Encoder::T5Encoder(const Params& p, const T5Config& c)
@@ -85,7 +101,8 @@ Tensor position_bias(const T5Encoder& m, int64_t length) {
   std::vector<int64_t> bucket(length * length);
   for (int64_t q = 0; q < length; ++q) {
     for (int64_t k = 0; k < length; ++k) {
-      bucket[q * length + k] = t5_relative_bucket(k - q, m.config.relative_attention_num_buckets, m.config.relative_attention_max_distance);
+      bucket[q * length + k] =
+          t5_relative_bucket(k - q, m.config.relative_attention_num_buckets, m.config.relative_attention_max_distance);
     }
   }
   const Tensor rows = embedding(m.relative_attention_bias, Tensor::from(bucket, {length, length}));  // [T, T, heads]
@@ -95,9 +112,10 @@ Tensor position_bias(const T5Encoder& m, int64_t length) {
 }  // namespace
 
 Tensor T5Encoder::operator()(const Tensor& ids, const Tensor& mask, DType dtype, Random* random) const {
-  check(ids.rank() == 2 && ids.dtype() == DType::i64, "[t5_encoder] ids must be i64 [B, T] but are {} {}", ids.dtype(), ids.shape());
-  check(mask.shape() == ids.shape() && mask.dtype() == DType::boolean, "[t5_encoder] mask must be bool {} but is {} {}", ids.shape(),
-        mask.dtype(), mask.shape());
+  check(ids.rank() == 2 && ids.dtype() == DType::i64, "[t5_encoder] ids must be i64 [B, T] but are {} {}", ids.dtype(),
+        ids.shape());
+  check(mask.shape() == ids.shape() && mask.dtype() == DType::boolean, "[t5_encoder] mask must be bool {} but is {} {}",
+        ids.shape(), mask.dtype(), mask.shape());
   const int64_t B = ids.dim(0), T = ids.dim(1), H = config.num_heads, D = config.d_kv;
   const bool drops = config.dropout_rate > 0 && Training::active();
   check(!drops || random, "[t5_encoder] dropout needs a random generator");

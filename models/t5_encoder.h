@@ -1,5 +1,5 @@
-// The encoder of T5 v1.1 / mT5 (Raffel et al. 2020, section 2.1; Xue et al. 2021), as in transformers' MT5EncoderModel, with its
-// parameter names: `shared.weight`, `encoder.block.{i}.layer.{0,1}...`, `encoder.final_layer_norm.weight`.
+// The encoder of T5 v1.1 / mT5 (Raffel et al. 2020, section 2.1; Xue et al. 2021), as in transformers' MT5EncoderModel,
+// with its parameter names: `shared.weight`, `encoder.block.{i}.layer.{0,1}...`, `encoder.final_layer_norm.weight`.
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
@@ -22,7 +22,8 @@ struct T5Config {
   nlohmann::json to_json() const;
 };
 
-/// Which of the learned biases the key at distance `key - query` uses (transformers' bidirectional _relative_position_bucket).
+/// Which of the learned biases the key at distance `key - query` uses (transformers' bidirectional
+/// _relative_position_bucket).
 int64_t t5_relative_bucket(int64_t distance, int64_t buckets, int64_t max_distance);
 
 struct T5Block {
@@ -40,8 +41,8 @@ struct T5Encoder {
 
   T5Encoder(const Params& p, const T5Config& config);
 
-  /// ids i64 [B, T], mask bool [B, T] (true = a token) -> last hidden state [B, T, d_model] in `dtype`. Positions without a token
-  /// hold values of no meaning, finite. `random` feeds dropout and may be null where dropout_rate is 0.
+  /// ids i64 [B, T], mask bool [B, T] (true = a token) -> last hidden state [B, T, d_model] in `dtype`. Positions
+  /// without a token hold values of no meaning, finite. `random` feeds dropout and may be null where dropout_rate is 0.
   Tensor operator()(const Tensor& ids, const Tensor& mask, DType dtype, Random* random = nullptr) const;
 };
 

@@ -45,7 +45,7 @@ std::string planted_error_passes(const Tensor& truth, double rtol, DType dtype) 
   std::vector<double> values = truth.to_doubles();
   if (values.empty() || !is_floating(truth.dtype())) return "";
   auto top = std::max_element(values.begin(), values.end(), [](double a, double b) { return std::fabs(a) < std::fabs(b); });
-  if (std::fabs(*top) < rounded_zero) return "";
+  if (std::fabs(*top) < 1000 * rounded_zero) return "";
   const double error = dtype == DType::bf16 ? 0.05 : 0.01;
   *top *= 1 + error;
   if (compare(Tensor::from(values, truth.shape()), truth, rtol).empty()) return fmt::format("a planted error of {} % passes", error * 100);

@@ -110,7 +110,7 @@ void forward_gemm(const Tensor& x, const Tensor& w, const Tensor& bias, bool rel
                   const ConvSizes& s) {
   const Tensor weights = packed<T>(w, s);
   const PatchOperand<T> a = patches<T>(x, s);
-  const MatrixOperand<T> b{elements<T>(weights), a.depth, 1, s.og() * a.depth, static_cast<int>(s.og()), a.depth};
+  const MatrixOperand<T, true> b{elements<T>(weights), s.og() * a.depth, a.depth, static_cast<int>(s.og()), a.depth};
   const bool aligned = all_multiples(k_width<T>, s.c, s.cg()) && at_16(x),
              vectors = all_multiples(widest<T>, s.o, s.og()) && at_16(y);
   const GemmPlan plan = plan_gemm(s.groups, a.rows, s.og(), a.depth, aligned);
@@ -176,7 +176,7 @@ void backward_data_phase(const Tensor& dz, const Tensor& weights, const Tensor& 
 template <class T> void backward_weights_gemm(const Tensor& x, const Tensor& dz, const Tensor& dw, const ConvSizes& s) {
   const TransposedPatches<T> b(patches<T>(x, s));
   const int columns = b.patches.depth;
-  const MatrixOperand<T> a{elements<T>(dz), 1, s.o, s.og(), static_cast<int>(s.og()), b.depth};
+  const MatrixOperand<T, false> a{elements<T>(dz), s.og(), static_cast<int>(s.o), static_cast<int>(s.og()), b.depth};
   const bool aligned = all_multiples(widest<T>, s.o, s.og(), s.c, s.cg()) && at_16(x) && at_16(dz);
   const GemmPlan plan = plan_gemm(s.groups, s.og(), columns, b.depth, aligned);
   const Tensor partial = Tensor::empty({s.groups * plan.splits, s.og(), columns}, DType::f32, Device::cuda);

@@ -28,9 +28,10 @@ FIELDS = ["grid", "block", "dynamic_shared", "static_shared", "launches", "regis
 NO_CONFLICTS = re.compile(r"gemm|correlate|grouped::weights|flash::")
 MEMORY_BOUND = re.compile(r"map_elements|fill|softmax|_norm_|delta|thin|sum_kernel|pack_kernel|table_kernel")
 SHORT = {
-    r"(layer|rms)_norm_": "the parameters are read again for every row, from the first-level cache",
     r"::(pack|table|unpack_sum)_kernel|grouped::sum_kernel":
         "weights [O, C, taps] are turned: one side steps by the taps; small, and kept where weights do not change",
+    r"gemm_bf16_kernel<.*(true|false), (true|false), false, weft::":
+        "guarded copies: lanes that skip an element store apart from the others, a warp's 512 bytes in several parts",
     r"gemm_sum_kernel<.*PhaseRows": "rows of an image's 3 channels do not fill a sector",
 }
 

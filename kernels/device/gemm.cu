@@ -32,6 +32,11 @@ void gemm_cuda(const Gemm& gemm) {
   constexpr int64_t most = std::numeric_limits<int32_t>::max();
   check(gemm.m <= most && gemm.n <= most && gemm.k <= most - 256,
         "[gemm] m, n and k must be below 2^31 on device cuda but are {}, {} and {}", gemm.m, gemm.n, gemm.k);
+  for (const GemmFactor& f : {gemm.a, gemm.b}) {
+    check(std::max(f.row_step, f.column_step) <= most,
+          "[gemm] the steps of a factor must be below 2^31 on device cuda but are {} and {}", f.row_step,
+          f.column_step);
+  }
   check(!gemm.sum_batch || gemm.batch <= most_matrices,
         "[gemm] a sum over a batch is of at most {} matrices on device cuda but of {}", most_matrices, gemm.batch);
   if (gemm.m == 0 || gemm.n == 0) return;

@@ -104,6 +104,7 @@ template <class Operand, int R, int Threads, bool KContiguous, bool Aligned> cla
             KContiguous ? operand_.at(row, operand_.col(k + e)) : operand_.at(operand_.row(r + e), col);
         elements[e] = from ? *from : __nv_bfloat16();
       }
+      __syncwarp();  // lanes that skipped loads would store on their own
       *reinterpret_cast<uint4*>(to_ + offset) = *reinterpret_cast<const uint4*>(elements);
     }
   }

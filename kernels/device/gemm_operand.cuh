@@ -10,23 +10,37 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace weft {
 
 /// A matrix with any steps between its rows and columns; one of the steps is 1.
-template <class T> struct MatrixOperand {
-  using Element = T;
-  using Row = const T*;
-  using Col = int64_t;
-
+template <class T> struct StridedMatrix {
   const T* data;
   int64_t row_step, k_step, batch_step;
   int rows, depth;
 
   __device__ void select(int z) { data += z * batch_step; }
-  __device__ Row row(int r) const { return r < rows ? data + r * row_step : nullptr; }
-  __device__ Col col(int k) const { return k < depth ? k * k_step : -1; }
+};
+
+/// The same as an operand: whether its elements are neighbours along k or along r is known when the kernel is compiled.
+template <class T, bool KContiguous> struct MatrixOperand {
+  using Element = T;
+  using Row = const T*;
+  using Col = std::conditional_t<KContiguous, int, int64_t>;
+
+  const T* data;
+  int64_t batch_step;
+  int step;  // along the other axis
+  int rows, depth;
+
+  __device__ void select(int z) { data += z * batch_step; }
+  __device__ Row row(int r) const { return r < rows ? data + (KContiguous ? times_step(r) : r) : nullptr; }
+  __device__ Col col(int k) const { return k < depth ? static_cast<Col>(KContiguous ? k : times_step(k)) : -1; }
   __device__ const T* at(Row row, Col col) const { return row && col >= 0 ? row + col : nullptr; }
+
+ private:
+  __device__ int64_t times_step(int i) const { return static_cast<int64_t>(i) * step; }
 };
 
 }  // namespace weft

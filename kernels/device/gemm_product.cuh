@@ -18,20 +18,24 @@ template <class T> bool aligned_16(const void* data, int64_t extent, std::initia
 
 /// A factor as an operand: `rows` counts m or n, `step` is between those.
 template <class T>
-MatrixOperand<T> operand_of(const GemmFactor& f, int64_t rows, int64_t depth, int64_t row_step, int64_t k_step) {
+StridedMatrix<T> operand_of(const GemmFactor& f, int64_t rows, int64_t depth, int64_t row_step, int64_t k_step) {
   return {static_cast<const T*>(f.data), row_step, k_step, f.batch_step, static_cast<int>(rows),
           static_cast<int>(depth)};
 }
 
 /// Whether a factor may be copied 16 bytes at a time. The f32 kernels turn what is contiguous along k with 4-byte
 /// copies, which always fit.
-template <class T> bool copies_wide(const MatrixOperand<T>& x) {
+template <class T> bool copies_wide(const StridedMatrix<T>& x) {
   if (x.k_step == 1) return std::is_same_v<T, float> || aligned_16<T>(x.data, x.depth, {x.row_step, x.batch_step});
   return aligned_16<T>(x.data, x.rows, {x.k_step, x.batch_step});
 }
 
+template <bool KContiguous, class T> MatrixOperand<T, KContiguous> contiguous(const StridedMatrix<T>& x) {
+  return {x.data, x.batch_step, static_cast<int>(KContiguous ? x.row_step : x.k_step), x.rows, x.depth};
+}
+
 template <class T>
-void thin_product(const MatrixOperand<T>& a, const MatrixOperand<T>& b, const ThinResult<T>& y, int64_t batch) {
+void thin_product(const StridedMatrix<T>& a, const StridedMatrix<T>& b, const ThinResult<T>& y, int64_t batch) {
   const auto start = [&]<int R> {
     const dim3 dots(ceil_div(y.columns, thin_warps), static_cast<unsigned>(batch));
     if (b.k_step == 1) {
@@ -65,8 +69,8 @@ void thin_product(const MatrixOperand<T>& a, const MatrixOperand<T>& b, const Th
 
 /// One launch's worth: batch <= most_matrices.
 template <class T> void product(const Gemm& g) {
-  const MatrixOperand<T> a = operand_of<T>(g.a, g.m, g.k, g.a.row_step, g.a.column_step);
-  const MatrixOperand<T> b = operand_of<T>(g.b, g.n, g.k, g.b.column_step, g.b.row_step);
+  const StridedMatrix<T> a = operand_of<T>(g.a, g.m, g.k, g.a.row_step, g.a.column_step);
+  const StridedMatrix<T> b = operand_of<T>(g.b, g.n, g.k, g.b.column_step, g.b.row_step);
   const auto *bias = static_cast<const T*>(g.bias), *residual = static_cast<const T*>(g.residual);
   T* const y = static_cast<T*>(g.y);
   constexpr int64_t thin = 4;
@@ -99,7 +103,8 @@ template <class T> void product(const Gemm& g) {
                                      vectors,
                                      {g.y_step, g.y_batch_step}};
   const auto start = [&]<bool AContiguous, bool BContiguous> {
-    launch_gemm<AContiguous, BContiguous>("gemm", a, b, result, g.batch, plan, aligned);
+    launch_gemm<AContiguous, BContiguous>("gemm", contiguous<AContiguous>(a), contiguous<BContiguous>(b), result,
+                                          g.batch, plan, aligned);
   };
   if (a.k_step == 1) {
     b.k_step == 1 ? start.template operator()<true, true>() : start.template operator()<true, false>();

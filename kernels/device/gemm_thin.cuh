@@ -32,7 +32,7 @@ constexpr int thin_warps = 8;
 /// b contiguous along k: one warp a column, its lanes along k, V elements each (V > 1: a is contiguous along k too).
 /// Napkin maths: 2 R multiply-adds an element of b; R = 1 in bf16 is 1 FLOP a byte.
 template <class T, int R, int V>
-__global__ __launch_bounds__(32 * thin_warps) void gemm_thin_dot_kernel(MatrixOperand<T> a, MatrixOperand<T> b,
+__global__ __launch_bounds__(32 * thin_warps) void gemm_thin_dot_kernel(StridedMatrix<T> a, StridedMatrix<T> b,
                                                                         ThinResult<T> y) {
   const int column = blockIdx.x * thin_warps + threadIdx.x / 32, lane = threadIdx.x % 32;
   if (column >= y.columns) return;
@@ -60,7 +60,7 @@ __global__ __launch_bounds__(32 * thin_warps) void gemm_thin_dot_kernel(MatrixOp
 /// b contiguous along its columns: a block has 32 V neighbouring columns, one lane V of them; its warps share the k.
 /// The warps' sums meet in shared memory and are added in order.
 template <class T, int R, int V>
-__global__ __launch_bounds__(32 * thin_warps) void gemm_thin_sum_kernel(MatrixOperand<T> a, MatrixOperand<T> b,
+__global__ __launch_bounds__(32 * thin_warps) void gemm_thin_sum_kernel(StridedMatrix<T> a, StridedMatrix<T> b,
                                                                         ThinResult<T> y) {
   __shared__ float of_warp[thin_warps][R * V][32];
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, column = (blockIdx.x * 32 + lane) * V;

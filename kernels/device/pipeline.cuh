@@ -11,28 +11,31 @@ namespace weft {
 /// part.
 template <int Stages, class Load, class Compute>
 __device__ __forceinline__ void pipelined(int steps, Load&& load, Compute&& compute) {
-  // A group is committed even if it is empty, so that the count of pending groups is the same in every step.
-  const auto start = [&](int step) {
-    if (step < steps) load(step, step % Stages);
-    copy_async_commit();
-  };
   if constexpr (Stages == 1) {
     for (int step = 0; step < steps; ++step) {
       if (step > 0) __syncthreads();
-      start(step);
+      load(step, 0);
+      copy_async_commit();
       copy_async_wait<0>();
       __syncthreads();
       compute(step, 0);
     }
   } else {
+    // A group is committed even if it is empty, so that the count of pending groups is the same in every step.
 #pragma unroll
-    for (int step = 0; step < Stages - 1; ++step) start(step);
+    for (int step = 0; step < Stages - 1; ++step) {
+      if (step < steps) load(step, step);
+      copy_async_commit();
+    }
+    int stage = 0;
     for (int step = 0; step < steps; ++step) {
       copy_async_wait<Stages - 2>();
       // Makes this step's data visible to all, and shows that nobody still reads the stage that is written next.
       __syncthreads();
-      start(step + Stages - 1);
-      compute(step, step % Stages);
+      if (step + Stages - 1 < steps) load(step + Stages - 1, stage == 0 ? Stages - 1 : stage - 1);
+      copy_async_commit();
+      compute(step, stage);
+      stage = stage + 1 == Stages ? 0 : stage + 1;
     }
   }
 }

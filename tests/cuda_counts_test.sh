@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# The kernels execute exactly what tests/golden/kernel_counts.json says.
+set -euo pipefail
+bin=$1
+root=$(cd "$(dirname "$0")/.." && pwd)
+WEFT_BUILD=$(dirname "$bin") "$root/scripts/kernel_counts.py"

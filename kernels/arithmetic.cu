@@ -1,8 +1,8 @@
 // y = f(a, b) with numpy's broadcasting, and f(x, c) with a number.
-// Thread mapping: one thread takes 16 bytes of y, neighbours on the innermost joined axis, along which each input is dense or repeated;
-// where a length or an address does not fit it takes one element.
-// Napkin maths: 12 bytes an element in f32 without broadcasting, 8 where one input is small; 2^26 elements take 240 us or 160 us at
-// 3.35 TB/s (H100). The divisions that find an element's place are 32-bit ones below 2^32 elements.
+// Thread mapping: one thread takes 16 bytes of y, neighbours on the innermost joined axis, along which each input is
+// dense or repeated; where a length or an address does not fit it takes one element. Napkin maths: 12 bytes an element
+// in f32 without broadcasting, 8 where one input is small; 2^26 elements take 240 us or 160 us at 3.35 TB/s (H100). The
+// divisions that find an element's place are 32-bit ones below 2^32 elements.
 #include "kernels/device/broadcast.h"
 #include "kernels/device/elementwise.cuh"
 
@@ -51,10 +51,12 @@ template <int V, class T> __device__ Pack<T, V> load_or_repeat(const T* from, bo
 }
 
 template <int V, BinaryOp op, class Ta, class Tb, class T>
-__global__ void broadcast_elements(const Ta* a, const Tb* b, T* y, int64_t n, Pairing p, bool a_repeated, bool b_repeated) {
+__global__ void broadcast_elements(const Ta* a, const Tb* b, T* y, int64_t n, Pairing p, bool a_repeated,
+                                   bool b_repeated) {
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x) * V;
   if (i >= n) return;
-  const Offsets at = n <= UINT32_MAX ? offsets_of(p, static_cast<uint32_t>(i)) : offsets_of(p, static_cast<uint64_t>(i));
+  const Offsets at =
+      n <= UINT32_MAX ? offsets_of(p, static_cast<uint32_t>(i)) : offsets_of(p, static_cast<uint64_t>(i));
   const auto pa = load_or_repeat<V>(a + at.a, a_repeated);
   const auto pb = load_or_repeat<V>(b + at.b, b_repeated);
   Pack<T, V> out;
@@ -79,9 +81,11 @@ template <BinaryOp op, class Ta, class Tb, class T> void start(const Pairing& p,
   const bool wide = fits<V>(a, p.a_stride, p) && fits<V>(b, p.b_stride, p) && fits_packs(y, 0);
   const bool a_repeated = p.a_stride[last] == 0, b_repeated = p.b_stride[last] == 0;
   if (wide) {
-    launch("binary_broadcast", broadcast_elements<V, op, Ta, Tb, T>, grid_of(n, block_size * V), block_size, 0, a, b, y, n, p, a_repeated, b_repeated);
+    launch("binary_broadcast", broadcast_elements<V, op, Ta, Tb, T>, grid_of(n, block_size * V), block_size, 0, a, b, y,
+           n, p, a_repeated, b_repeated);
   } else {
-    launch("binary_broadcast", broadcast_elements<1, op, Ta, Tb, T>, grid_of(n, block_size), block_size, 0, a, b, y, n, p, a_repeated, b_repeated);
+    launch("binary_broadcast", broadcast_elements<1, op, Ta, Tb, T>, grid_of(n, block_size), block_size, 0, a, b, y, n,
+           p, a_repeated, b_repeated);
   }
 }
 
@@ -114,7 +118,8 @@ void binary_cuda(BinaryOp op, const Pairing& p, const Tensor& a, const Tensor& b
   if (y.numel() == 0) return;
   on_op(op, [&]<BinaryOp O> {
     on_float(a.dtype(), [&]<class T> {
-      if (b.dtype() == a.dtype() && y.dtype() == a.dtype()) return start<O>(p, elements<T>(a), elements<T>(b), elements<T>(y));
+      if (b.dtype() == a.dtype() && y.dtype() == a.dtype())
+        return start<O>(p, elements<T>(a), elements<T>(b), elements<T>(y));
       if constexpr (!std::is_same_v<T, float>) {
         if (b.dtype() == a.dtype()) return start<O>(p, elements<T>(a), elements<T>(b), elements<float>(y));
         if constexpr (O == BinaryOp::times) {

@@ -1,6 +1,7 @@
 // Loss and dL/dlogits in one pass over the logits: see cross_entropy.cc for the formulas.
 // Thread mapping: a warp takes a row of up to 4 KiB, a block a longer one; the rows' losses are summed after.
-// Napkin maths: 8 bytes a logit in f32 (one read, one write), 4 where no gradient is wanted; [8192, 32768] takes 640 us at 3.35 TB/s.
+// Napkin maths: 8 bytes a logit in f32 (one read, one write), 4 where no gradient is wanted; [8192, 32768] takes 640 us
+// at 3.35 TB/s.
 #include "kernels/device/row.cuh"
 #include "tensor/cuda_elements.h"
 
@@ -16,7 +17,8 @@ struct Weighting {
 
 // losses[b] is row b's share of the loss; weights and dx may be null.
 template <class T, int V, Team team, bool kept>
-__global__ void cross_entropy_rows(const T* x, const int64_t* labels, const float* weights, T* dx, float* losses, int64_t rows, int64_t classes, Weighting w) {
+__global__ void cross_entropy_rows(const T* x, const int64_t* labels, const float* weights, T* dx, float* losses,
+                                   int64_t rows, int64_t classes, Weighting w) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * team_count<team>() + team_index<team>();
   if (r >= rows) return;
   const Row<T, V, team, kept> row(x + r * classes, classes);
@@ -57,19 +59,23 @@ template <class T> __global__ void scale_by(T* x, const float* factor, int64_t n
 
 }  // namespace
 
-// labels lie in range; class_weights and dlogits may be undefined. loss [] f32. The weights are the sums that cross_entropy.cc took.
-void cross_entropy_cuda(const Tensor& logits, const Tensor& labels, const Tensor& class_weights, double label_smoothing, int64_t ignore_index,
-                        double batch_weight, double classes_weight, const Tensor& dlogits, const Tensor& loss) {
+// labels lie in range; class_weights and dlogits may be undefined. loss [] f32. The weights are the sums that
+// cross_entropy.cc took.
+void cross_entropy_cuda(const Tensor& logits, const Tensor& labels, const Tensor& class_weights, double label_smoothing,
+                        int64_t ignore_index, double batch_weight, double classes_weight, const Tensor& dlogits,
+                        const Tensor& loss) {
   const int64_t rows = logits.rows(), classes = logits.cols();
   const Tensor losses = Tensor::empty({rows}, DType::f32, Device::cuda);
-  const Weighting w{static_cast<float>(1 - label_smoothing), static_cast<float>(label_smoothing / static_cast<double>(classes)),
+  const Weighting w{static_cast<float>(1 - label_smoothing),
+                    static_cast<float>(label_smoothing / static_cast<double>(classes)),
                     static_cast<float>(batch_weight), static_cast<float>(classes_weight), ignore_index};
   on_float(logits.dtype(), [&]<class T> {
     const RowPlan plan(classes, sizeof(T), 1);
     on_width<T>(fits_packs(elements<T>(logits), classes) && fits_packs(elements<T>(dlogits), classes), [&]<int V> {
       on_plan(plan, [&]<Team team, bool kept> {
-        launch("cross_entropy_rows", cross_entropy_rows<T, V, team, kept>, grid_of(rows, plan.teams), plan.block, plan.shared, elements<T>(logits),
-               elements<int64_t>(labels), elements<float>(class_weights), elements<T>(dlogits), elements<float>(losses), rows, classes, w);
+        launch("cross_entropy_rows", cross_entropy_rows<T, V, team, kept>, grid_of(rows, plan.teams), plan.block,
+               plan.shared, elements<T>(logits), elements<int64_t>(labels), elements<float>(class_weights),
+               elements<T>(dlogits), elements<float>(losses), rows, classes, w);
       });
     });
   });
@@ -80,7 +86,8 @@ void cross_entropy_cuda(const Tensor& logits, const Tensor& labels, const Tensor
 
 void cross_entropy_backward_cuda(const Tensor& dlogits, const Tensor& dloss) {
   on_float(dlogits.dtype(), [&]<class T> {
-    launch("scale_by", scale_by<T>, grid_of(dlogits.numel(), 256), dim3(256), 0, elements<T>(dlogits), elements<float>(dloss), dlogits.numel());
+    launch("scale_by", scale_by<T>, grid_of(dlogits.numel(), 256), dim3(256), 0, elements<T>(dlogits),
+           elements<float>(dloss), dlogits.numel());
   });
 }
 

@@ -1,7 +1,7 @@
-// y = xhat weight + bias over every sample's groups of channels: see group_norm.cc for the formulas, kernels/device/channels.cuh for the
-// thread mappings.
-// Napkin maths, f32: forward reads x twice and writes y, 12 bytes an element; backward reads x and dy twice and writes dx, 20 bytes. A
-// sample that fits the second-level cache (50 MB on an H100) is read from memory once.
+// y = xhat weight + bias over every sample's groups of channels: see group_norm.cc for the formulas,
+// kernels/device/channels.cuh for the thread mappings. Napkin maths, f32: forward reads x twice and writes y, 12 bytes
+// an element; backward reads x and dy twice and writes dx, 20 bytes. A sample that fits the second-level cache (50 MB
+// on an H100) is read from memory once.
 #include "kernels/device/channels.cuh"
 
 namespace weft {
@@ -10,11 +10,12 @@ namespace {
 
 constexpr int block_size = 128;
 
-// One thread a group of a sample puts its channels and pieces together, in order and in f64. affine [3, N, C] gets centre, scale and
-// shift; of_group [2, N, groups] what rounding the centre lost of the mean, and 1 / deviation.
-__global__ void finish_statistics(ChannelMoments m, const float* weight, const float* bias, float* affine, float* of_group,
-                                  ChannelRows s, int64_t groups, double eps) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x, C = s.channels, width = C / groups, all = s.samples * C;
+// One thread a group of a sample puts its channels and pieces together, in order and in f64. affine [3, N, C] gets
+// centre, scale and shift; of_group [2, N, groups] what rounding the centre lost of the mean, and 1 / deviation.
+__global__ void finish_statistics(ChannelMoments m, const float* weight, const float* bias, float* affine,
+                                  float* of_group, ChannelRows s, int64_t groups, double eps) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x, C = s.channels, width = C / groups,
+                all = s.samples * C;
   if (i >= s.samples * groups) return;
   const int64_t n = i / groups, first = i % groups * width;
   Moments<double> moments;
@@ -39,9 +40,10 @@ __global__ void finish_statistics(ChannelMoments m, const float* weight, const f
 
 // One thread a group of a sample. of_channel [2, N, C] gets the sums of dy and of dy xhat; coefficients [2, N, C] make
 // dx = scale dy - a - (x - centre) b.
-__global__ void finish_sums(const float* sums, const float* weight, const float* of_group, float* of_channel, float* coefficients, ChannelRows s,
-                            int64_t groups) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x, C = s.channels, width = C / groups, all = s.samples * C;
+__global__ void finish_sums(const float* sums, const float* weight, const float* of_group, float* of_channel,
+                            float* coefficients, ChannelRows s, int64_t groups) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x, C = s.channels, width = C / groups,
+                all = s.samples * C;
   if (i >= s.samples * groups) return;
   const int64_t n = i / groups, first = i % groups * width;
   const double lost = of_group[i], rstd = of_group[s.samples * groups + i], size = static_cast<double>(s.rows * width);
@@ -70,7 +72,8 @@ __global__ void sum_samples(const float* of_channel, float* dweight, float* dbia
   const int64_t c = static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x;
   if (c >= channels) return;
   double g = 0, gx = 0;
-  for (int64_t n = 0; n < samples; ++n) g += of_channel[n * channels + c], gx += of_channel[(samples + n) * channels + c];
+  for (int64_t n = 0; n < samples; ++n)
+    g += of_channel[n * channels + c], gx += of_channel[(samples + n) * channels + c];
   if (dweight) dweight[c] = static_cast<float>(gx);
   if (dbias) dbias[c] = static_cast<float>(g);
 }
@@ -80,8 +83,8 @@ ChannelRows rows_of(const Tensor& x) { return ChannelRows(x.dim(0), x.shape().pr
 }  // namespace
 
 // affine [3, N, C] and of_group [2, N, groups], f32, are written for the backward.
-void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& y, const Tensor& affine,
-                             const Tensor& of_group, double eps) {
+void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& y,
+                             const Tensor& affine, const Tensor& of_group, double eps) {
   const ChannelRows s = rows_of(x);
   if (s.elements() == 0) return;
   const Tensor memory = ChannelMoments::memory(s);
@@ -89,36 +92,47 @@ void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weig
   on_float(x.dtype(), [&]<class T> {
     const T* px = elements<T>(x);
     launch("group_norm_moments", channel_moments<T>, channel_grid(s), dim3(32, channel_warps), 0, px, moments, s);
-    launch("group_norm_statistics", finish_statistics, grid_of(s.samples * groups, block_size), block_size, 0, moments, elements<float>(weight),
-           elements<float>(bias), elements<float>(affine), elements<float>(of_group), s, groups, eps);
-    on_width_beside_f32<T>(s.channels, [&]<int V> {
-      launch("group_norm_forward", channel_affine<T, V>, grid_of(s.elements(), block_size * V), block_size, 0, px, static_cast<const T*>(nullptr),
-             elements<T>(y), elements<float>(affine), s, s.elements(), false);
-    }, px, elements<T>(y));
+    launch("group_norm_statistics", finish_statistics, grid_of(s.samples * groups, block_size), block_size, 0, moments,
+           elements<float>(weight), elements<float>(bias), elements<float>(affine), elements<float>(of_group), s,
+           groups, eps);
+    on_width_beside_f32<T>(
+        s.channels,
+        [&]<int V> {
+          launch("group_norm_forward", channel_affine<T, V>, grid_of(s.elements(), block_size * V), block_size, 0, px,
+                 static_cast<const T*>(nullptr), elements<T>(y), elements<float>(affine), s, s.elements(), false);
+        },
+        px, elements<T>(y));
   });
 }
 
 // dx, dweight and dbias may be undefined.
-void group_norm_backward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& affine, const Tensor& of_group, const Tensor& dy,
-                              const Tensor& dx, const Tensor& dweight, const Tensor& dbias) {
+void group_norm_backward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& affine,
+                              const Tensor& of_group, const Tensor& dy, const Tensor& dx, const Tensor& dweight,
+                              const Tensor& dbias) {
   const ChannelRows s = rows_of(x);
-  const Tensor of_channel = Tensor::zeros({2, s.samples * s.channels}, DType::f32, Device::cuda), coefficients = empty_like(of_channel);
+  const Tensor of_channel = Tensor::zeros({2, s.samples * s.channels}, DType::f32, Device::cuda),
+               coefficients = empty_like(of_channel);
   on_float(x.dtype(), [&]<class T> {
     const T *px = elements<T>(x), *pg = elements<T>(dy);
     if (s.elements() > 0) {
       const Tensor sums = Tensor::empty({2, s.samples * s.pieces * s.channels}, DType::f32, Device::cuda);
-      launch("group_norm_sums", channel_sums<T, Mask::none>, channel_grid(s), dim3(32, channel_warps), 0, px, pg, static_cast<const T*>(nullptr),
-             elements<float>(affine), elements<float>(sums), s);
-      launch("group_norm_coefficients", finish_sums, grid_of(s.samples * groups, block_size), block_size, 0, elements<float>(sums), elements<float>(weight),
-             elements<float>(of_group), elements<float>(of_channel), elements<float>(coefficients), s, groups);
+      launch("group_norm_sums", channel_sums<T, Mask::none>, channel_grid(s), dim3(32, channel_warps), 0, px, pg,
+             static_cast<const T*>(nullptr), elements<float>(affine), elements<float>(sums), s);
+      launch("group_norm_coefficients", finish_sums, grid_of(s.samples * groups, block_size), block_size, 0,
+             elements<float>(sums), elements<float>(weight), elements<float>(of_group), elements<float>(of_channel),
+             elements<float>(coefficients), s, groups);
     }
-    launch("group_norm_parameters", sum_samples, grid_of(s.channels, block_size), block_size, 0, elements<float>(of_channel), elements<float>(dweight),
-           elements<float>(dbias), s.samples, s.channels);
+    launch("group_norm_parameters", sum_samples, grid_of(s.channels, block_size), block_size, 0,
+           elements<float>(of_channel), elements<float>(dweight), elements<float>(dbias), s.samples, s.channels);
     if (!dx.defined()) return;
-    on_width_beside_f32<T>(s.channels, [&]<int V> {
-      launch("group_norm_backward", channel_backward<T, V, Mask::none>, grid_of(s.elements(), block_size * V), block_size, 0, px, pg,
-             static_cast<const T*>(nullptr), elements<float>(affine), elements<float>(coefficients), elements<T>(dx), static_cast<T*>(nullptr), s, s.elements());
-    }, px, pg, elements<T>(dx));
+    on_width_beside_f32<T>(
+        s.channels,
+        [&]<int V> {
+          launch("group_norm_backward", channel_backward<T, V, Mask::none>, grid_of(s.elements(), block_size * V),
+                 block_size, 0, px, pg, static_cast<const T*>(nullptr), elements<float>(affine),
+                 elements<float>(coefficients), elements<T>(dx), static_cast<T*>(nullptr), s, s.elements());
+        },
+        px, pg, elements<T>(dx));
   });
 }
 

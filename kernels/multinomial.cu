@@ -1,6 +1,7 @@
 // Draws of indices: see multinomial.cc. Sums in f64, added in order, so that the cpu draws the same.
-// Thread mapping: one thread a row for the sums, whose order matters; then one thread a draw, which searches them by halves.
-// Napkin maths: 4 bytes read and 8 written a weight; a row is a chain of additions, so this is for few or short rows, as in sampling.
+// Thread mapping: one thread a row for the sums, whose order matters; then one thread a draw, which searches them by
+// halves. Napkin maths: 4 bytes read and 8 written a weight; a row is a chain of additions, so this is for few or short
+// rows, as in sampling.
 #include "kernels/device/philox.cuh"
 
 namespace weft {
@@ -52,10 +53,11 @@ void multinomial_cuda(const Tensor& p, const Tensor& y, const Tensor& seen, cons
   if (K == 0) return cuda::zero(seen.raw(), seen.nbytes());
   const Tensor sums = Tensor::empty({B, K}, DType::f64, Device::cuda);
   on_float(p.dtype(), [&]<class T> {
-    launch("multinomial_sums", sum_weights<T>, grid_of(B, block_size), block_size, 0, elements<T>(p), elements<double>(sums), elements<double>(seen), B, K);
+    launch("multinomial_sums", sum_weights<T>, grid_of(B, block_size), block_size, 0, elements<T>(p),
+           elements<double>(sums), elements<double>(seen), B, K);
   });
-  launch("multinomial_draws", draw_indices, grid_of(y.numel(), block_size), block_size, 0, elements<double>(sums), elements<int64_t>(y), stream, B, K,
-         y.dim(1));
+  launch("multinomial_draws", draw_indices, grid_of(y.numel(), block_size), block_size, 0, elements<double>(sums),
+         elements<int64_t>(y), stream, B, K, y.dim(1));
 }
 
 }  // namespace weft

@@ -1,7 +1,7 @@
 // Pooling of NHWC images: see pool.cc.
-// Thread mapping: one thread an element, channels innermost, so that neighbours read neighbours and nobody shares a result.
-// Napkin maths: max_pool2d reads every pixel of a window, 9 of a 3x3 one, of which all but stride^2 come from the cache; 4 bytes read
-// and 4 / stride^2 written an element of x in f32. The average reads x once.
+// Thread mapping: one thread an element, channels innermost, so that neighbours read neighbours and nobody shares a
+// result. Napkin maths: max_pool2d reads every pixel of a window, 9 of a 3x3 one, of which all but stride^2 come from
+// the cache; 4 bytes read and 4 / stride^2 written an element of x in f32. The average reads x once.
 #include "kernels/device/reduce.cuh"
 #include "kernels/device/windows.h"
 #include "tensor/cuda_elements.h"
@@ -39,7 +39,8 @@ template <class T> __global__ void max_forward(const T* x, T* y, uint8_t* places
 template <class T> __global__ void max_backward(const T* dy, const uint8_t* places, T* dx, Windows s) {
   const int64_t i = thread_index();
   if (i >= s.n * s.h * s.w * s.c) return;
-  const int64_t c = i % s.c, ix = i / s.c % s.w + s.padding, iy = i / (s.c * s.w) % s.h + s.padding, image = i / (s.c * s.w * s.h);
+  const int64_t c = i % s.c, ix = i / s.c % s.w + s.padding, iy = i / (s.c * s.w) % s.h + s.padding,
+                image = i / (s.c * s.w * s.h);
   const int64_t oy0 = iy < s.kernel ? 0 : (iy - s.kernel) / s.stride + 1, oy1 = min(s.oh - 1, iy / s.stride);
   const int64_t ox0 = ix < s.kernel ? 0 : (ix - s.kernel) / s.stride + 1, ox1 = min(s.ow - 1, ix / s.stride);
   float sum = 0;
@@ -53,7 +54,8 @@ template <class T> __global__ void max_backward(const T* dy, const uint8_t* plac
 }
 
 // One thread an element of dx.
-template <class T> __global__ void average_backward(const T* dy, T* dx, int64_t count, int64_t pixels, int64_t channels, float scale) {
+template <class T>
+__global__ void average_backward(const T* dy, T* dx, int64_t count, int64_t pixels, int64_t channels, float scale) {
   const int64_t i = thread_index();
   if (i < count) dx[i] = from_float<T>(to_float(dy[i / (pixels * channels) * channels + i % channels]) * scale);
 }
@@ -62,13 +64,15 @@ template <class T> __global__ void average_backward(const T* dy, T* dx, int64_t 
 
 void max_pool_forward_cuda(const Tensor& x, const Tensor& y, const Tensor& places, const Windows& s) {
   on_float(x.dtype(), [&]<class T> {
-    launch("max_pool_forward", max_forward<T>, grid_of(y.numel(), block_size), block_size, 0, elements<T>(x), elements<T>(y), elements<uint8_t>(places), s);
+    launch("max_pool_forward", max_forward<T>, grid_of(y.numel(), block_size), block_size, 0, elements<T>(x),
+           elements<T>(y), elements<uint8_t>(places), s);
   });
 }
 
 void max_pool_backward_cuda(const Tensor& dy, const Tensor& places, const Tensor& dx, const Windows& s) {
   on_float(dy.dtype(), [&]<class T> {
-    launch("max_pool_backward", max_backward<T>, grid_of(dx.numel(), block_size), block_size, 0, elements<T>(dy), elements<uint8_t>(places), elements<T>(dx), s);
+    launch("max_pool_backward", max_backward<T>, grid_of(dx.numel(), block_size), block_size, 0, elements<T>(dy),
+           elements<uint8_t>(places), elements<T>(dx), s);
   });
 }
 
@@ -82,8 +86,8 @@ void average_forward_cuda(const Tensor& x, const Tensor& y, int64_t images, int6
 
 void average_backward_cuda(const Tensor& dy, const Tensor& dx, int64_t pixels, int64_t channels) {
   on_float(dy.dtype(), [&]<class T> {
-    launch("average_backward", average_backward<T>, grid_of(dx.numel(), block_size), block_size, 0, elements<T>(dy), elements<T>(dx), dx.numel(), pixels,
-           channels, 1 / static_cast<float>(pixels));
+    launch("average_backward", average_backward<T>, grid_of(dx.numel(), block_size), block_size, 0, elements<T>(dy),
+           elements<T>(dx), dx.numel(), pixels, channels, 1 / static_cast<float>(pixels));
   });
 }
 

@@ -51,8 +51,9 @@ bool all_on_cuda(const std::vector<Parameter>& parameters) {
   if (parameters.empty()) return false;
   const Device device = parameters[0].tensor.device();
   for (const Parameter& p : parameters) {
-    check(p.tensor.device() == device, "[optimizer] the parameters must be on one device but '{}' is on {} and '{}' on {}", parameters[0].name, device,
-          p.name, p.tensor.device());
+    check(p.tensor.device() == device,
+          "[optimizer] the parameters must be on one device but '{}' is on {} and '{}' on {}", parameters[0].name,
+          device, p.name, p.tensor.device());
   }
   return device == Device::cuda;
 }
@@ -66,7 +67,8 @@ struct CudaUpdates {
     for (size_t i = 0; i < parameters.size(); ++i) {
       const Tensor &w = parameters[i].tensor, g = w.grad();
       if (!all && !g.defined()) continue;
-      check(w.dtype() == DType::f32, "[optimizer] parameters must be f32 on device cuda but '{}' is {}", parameters[i].name, w.dtype());
+      check(w.dtype() == DType::f32, "[optimizer] parameters must be f32 on device cuda but '{}' is {}",
+            parameters[i].name, w.dtype());
       tensors.push_back({.w = pointer(w), .g = pointer(g), .count = w.numel()});
       parameter.push_back(i);
     }
@@ -236,7 +238,8 @@ double clip_on_cuda(const std::vector<Parameter>& parameters, double max_norm) {
   const std::vector<double> squares = gradient_squares_cuda(updates.tensors);
   double total = 0;
   for (size_t i = 0; i < squares.size(); ++i) {
-    check_input(std::isfinite(squares[i]), "the gradient of parameter '{}' is not finite", parameters[updates.parameter[i]].name);
+    check_input(std::isfinite(squares[i]), "the gradient of parameter '{}' is not finite",
+                parameters[updates.parameter[i]].name);
     total += squares[i];
   }
   const double norm = std::sqrt(total);

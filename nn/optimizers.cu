@@ -1,7 +1,8 @@
 // Optimiser updates over many tensors in one kernel: see nn/optimizers_cuda.h for the formulas.
-// Thread mapping: a block takes a piece of 16,384 elements of one tensor; a thread 4 neighbours at a time where the addresses allow it.
-// The lists of tensors and pieces are copied to the device for every call, some bytes a tensor.
-// Napkin maths: Adam reads w, g, m, v and writes w, m, v: 28 bytes a parameter; 100 million parameters take 0.84 ms at 3.35 TB/s (H100).
+// Thread mapping: a block takes a piece of 16,384 elements of one tensor; a thread 4 neighbours at a time where the
+// addresses allow it. The lists of tensors and pieces are copied to the device for every call, some bytes a tensor.
+// Napkin maths: Adam reads w, g, m, v and writes w, m, v: 28 bytes a parameter; 100 million parameters take 0.84 ms
+// at 3.35 TB/s (H100).
 #include "nn/optimizers_cuda.h"
 
 #include "kernels/device/vector.cuh"
@@ -27,7 +28,9 @@ struct Uses {
 struct Sgd {
   float momentum, own, ahead;
   static constexpr Uses uses{Use::change, Use::read, Use::none, Use::none};
-  __device__ void operator()(const TensorUpdate& t, float& w, float& g, float&, float&) const { w -= t.rate * (g + t.decay * w); }
+  __device__ void operator()(const TensorUpdate& t, float& w, float& g, float&, float&) const {
+    w -= t.rate * (g + t.decay * w);
+  }
 };
 
 struct SgdMomentum {
@@ -129,7 +132,8 @@ template <class V> Tensor on_device_copy(const std::vector<V>& values) {
 template <class Rule> void update(const char* name, const std::vector<TensorUpdate>& tensors, const Rule& rule) {
   const std::vector<Piece> pieces = pieces_of(tensors);
   const Tensor list = on_device_copy(tensors), places = on_device_copy(pieces);
-  launch(name, update_tensors<Rule>, dim3(static_cast<unsigned>(pieces.size())), block_size, 0, rule, elements<TensorUpdate>(list), elements<Piece>(places));
+  launch(name, update_tensors<Rule>, dim3(static_cast<unsigned>(pieces.size())), block_size, 0, rule,
+         elements<TensorUpdate>(list), elements<Piece>(places));
 }
 
 }  // namespace
@@ -143,20 +147,23 @@ void sgd_cuda(const std::vector<TensorUpdate>& tensors, float momentum, float ow
 }
 
 void adam_cuda(const std::vector<TensorUpdate>& tensors, double beta1, double beta2, double eps) {
-  update("adam", tensors, Adam{static_cast<float>(beta1), static_cast<float>(beta2), static_cast<float>(1 - beta1), static_cast<float>(1 - beta2),
-                               static_cast<float>(eps)});
+  update("adam", tensors,
+         Adam{static_cast<float>(beta1), static_cast<float>(beta2), static_cast<float>(1 - beta1),
+              static_cast<float>(1 - beta2), static_cast<float>(eps)});
 }
 
 void ema_cuda(const std::vector<TensorUpdate>& tensors, float rest) { update("ema", tensors, Average{rest}); }
 
-void scale_gradients_cuda(const std::vector<TensorUpdate>& tensors, float factor) { update("scale_gradients", tensors, Scale{factor}); }
+void scale_gradients_cuda(const std::vector<TensorUpdate>& tensors, float factor) {
+  update("scale_gradients", tensors, Scale{factor});
+}
 
 std::vector<double> gradient_squares_cuda(const std::vector<TensorUpdate>& tensors) {
   const std::vector<Piece> pieces = pieces_of(tensors);
   const Tensor list = on_device_copy(tensors), places = on_device_copy(pieces);
   const Tensor sums = Tensor::empty({static_cast<int64_t>(pieces.size())}, DType::f64, Device::cuda);
-  launch("gradient_squares", sum_squares, dim3(static_cast<unsigned>(pieces.size())), block_size, 0, elements<TensorUpdate>(list), elements<Piece>(places),
-         elements<double>(sums));
+  launch("gradient_squares", sum_squares, dim3(static_cast<unsigned>(pieces.size())), block_size, 0,
+         elements<TensorUpdate>(list), elements<Piece>(places), elements<double>(sums));
   const std::vector<double> of_piece = sums.to_doubles();
   std::vector<double> of_tensor(tensors.size());
   for (size_t p = 0; p < pieces.size(); ++p) of_tensor[pieces[p].tensor] += of_piece[p];

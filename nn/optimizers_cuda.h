@@ -8,7 +8,8 @@
 
 namespace weft {
 
-/// One parameter's arrays on the device, `count` elements each, and the numbers of its update. What a rule does not use is null or 0.
+/// One parameter's arrays on the device, `count` elements each, and the numbers of its update. What a rule does not use
+/// is null or 0.
 struct TensorUpdate {
   float* w = nullptr;
   float* g = nullptr;

@@ -30,12 +30,15 @@ void check_driver(cudaError_t code) {
   int driver = 0, runtime = 0;
   cudaDriverGetVersion(&driver);
   cudaRuntimeGetVersion(&runtime);
-  check_input(driver != 0 || code == cudaSuccess,
-              "cuda: no NVIDIA driver was found; --device cpu needs none, and scripts/vgpu runs the cuda device on the CPU");
-  check_input(code != cudaErrorInsufficientDriver, "cuda: the NVIDIA driver is too old: it is for CUDA {} but weft was built with CUDA {}",
+  check_input(
+      driver != 0 || code == cudaSuccess,
+      "cuda: no NVIDIA driver was found; --device cpu needs none, and scripts/vgpu runs the cuda device on the CPU");
+  check_input(code != cudaErrorInsufficientDriver,
+              "cuda: the NVIDIA driver is too old: it is for CUDA {} but weft was built with CUDA {}",
               version_text(driver), version_text(runtime));
-  check_input(code != cudaErrorNoDevice,
-              "cuda: no NVIDIA GPU was found; --device cpu needs none, and scripts/vgpu runs the cuda device on the CPU");
+  check_input(
+      code != cudaErrorNoDevice,
+      "cuda: no NVIDIA GPU was found; --device cpu needs none, and scripts/vgpu runs the cuda device on the CPU");
   check_cuda(code, "looking for a GPU");
 }
 
@@ -52,9 +55,10 @@ Properties start() {
                      found.multiProcessorCount,
                      static_cast<int64_t>(found.totalGlobalMem),
                      static_cast<int64_t>(found.sharedMemPerBlockOptin)};
-  check_input(10 * p.major + p.minor >= WEFT_CUDA_ARCH,
-              "cuda: {} has compute capability {}.{}, but this build has code for {}.{} and above only; build with -DWEFT_CUDA_ARCH={}{}",
-              p.name, p.major, p.minor, WEFT_CUDA_ARCH / 10, WEFT_CUDA_ARCH % 10, p.major, p.minor);
+  check_input(
+      10 * p.major + p.minor >= WEFT_CUDA_ARCH,
+      "cuda: {} has compute capability {}.{}, but this build has code for {}.{} and above only; build with -DWEFT_CUDA_ARCH={}{}",
+      p.name, p.major, p.minor, WEFT_CUDA_ARCH / 10, WEFT_CUDA_ARCH % 10, p.major, p.minor);
   return p;
 }
 
@@ -70,17 +74,20 @@ class CudaAllocator : public CachingAllocator {
     return block;
   }
 
-  // cudaFree waits for the kernels that still use the block. Errors at exit, when CUDA may be gone, have nobody to tell.
+  // cudaFree waits for the kernels that still use the block. Errors at exit, when CUDA may be gone, have nobody to
+  // tell.
   void to_system(void* block, int64_t) override { cudaFree(block); }
 
   void out_of_memory(int64_t size, const MemoryStats& held) override {
     size_t unused = 0, whole = 0;
     cudaMemGetInfo(&unused, &whole);
-    fail("cuda: out of memory: {} bytes were asked for; tensors hold {}, and {} of the GPU's {} are free", size, held.live_bytes,
-         unused, whole);
+    fail("cuda: out of memory: {} bytes were asked for; tensors hold {}, and {} of the GPU's {} are free", size,
+         held.live_bytes, unused, whole);
   }
 
-  int64_t size_class(int64_t bytes) const override { return keeps_ ? std::max<int64_t>(512, CachingAllocator::size_class(bytes)) : bytes; }
+  int64_t size_class(int64_t bytes) const override {
+    return keeps_ ? std::max<int64_t>(512, CachingAllocator::size_class(bytes)) : bytes;
+  }
   bool keeps_blocks() const override { return keeps_; }
 
   const bool keeps_ = !environment_says("WEFT_CUDA_CACHE", "off");
@@ -120,7 +127,8 @@ class Staging {
     };
     for (int64_t at = 0; at < bytes; at += piece) {
       Buffer& b = next();
-      check_cuda(cudaMemcpyAsync(b.data, from + at, std::min(piece, bytes - at), cudaMemcpyDeviceToHost, stream()), "copying from the GPU");
+      check_cuda(cudaMemcpyAsync(b.data, from + at, std::min(piece, bytes - at), cudaMemcpyDeviceToHost, stream()),
+                 "copying from the GPU");
       b.used.record();
       if (before) finish(*before, at - piece);
       before = &b;
@@ -133,7 +141,8 @@ class Staging {
   static void refuse_in_graph() {
     cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
     check_cuda(cudaStreamIsCapturing(stream(), &status), "asking whether a graph is recorded");
-    check(status == cudaStreamCaptureStatusNone, "[cuda graph] what is recorded cannot copy between host and device; do it before or after");
+    check(status == cudaStreamCaptureStatusNone,
+          "[cuda graph] what is recorded cannot copy between host and device; do it before or after");
   }
 
   struct Buffer {
@@ -182,7 +191,8 @@ CUstream_st* stream() {
 void synchronize() { check_cuda(cudaStreamSynchronize(stream()), "waiting for the GPU"); }
 
 CachingAllocator& allocator() {
-  // Never destroyed, since tensors with static lifetime may outlive any other static object; what is cached goes back at exit.
+  // Never destroyed, since tensors with static lifetime may outlive any other static object; what is cached goes back
+  // at exit.
   static CachingAllocator* only = [] {
     stream();
     auto* allocator = new CudaAllocator;

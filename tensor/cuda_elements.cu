@@ -81,7 +81,8 @@ __device__ int64_t offset_of(const AxisSums::Axes& axes, int64_t index) {
   return axes.rank > 0 ? offset + index * axes.stride[0] : 0;
 }
 
-// The innermost axis is summed: one warp a sum, or a piece of one; lanes stride over the terms, neighbours in memory. Read once.
+// The innermost axis is summed: one warp a sum, or a piece of one; lanes stride over the terms, neighbours in memory.
+// Read once.
 template <class T, class Out>
 __global__ void sum_rows(const T* x, Out* y, AxisSums axes, int64_t piece_terms, int64_t pieces, float scale) {
   const int64_t warp = thread_index() / 32, lane = threadIdx.x % 32;
@@ -95,8 +96,8 @@ __global__ void sum_rows(const T* x, Out* y, AxisSums axes, int64_t piece_terms,
   if (lane == 0) set(y[piece * axes.kept.count + out], sum * scale);
 }
 
-// The innermost axis is kept: a block of 32 x 8 threads takes 32 neighbouring sums; its 8 rows of threads share the terms of one
-// piece and add up in shared memory, in order. Read once.
+// The innermost axis is kept: a block of 32 x 8 threads takes 32 neighbouring sums; its 8 rows of threads share the
+// terms of one piece and add up in shared memory, in order. Read once.
 template <class T, class Out>
 __global__ void sum_columns(const T* x, Out* y, AxisSums axes, int64_t piece_terms, float scale) {
   __shared__ float sums[8][32];
@@ -122,7 +123,8 @@ bool inner_axis_summed(const AxisSums& a) {
 template <class T, class Out> void sum_pass(const T* x, Out* y, const AxisSums& axes, int64_t pieces, float scale) {
   const int64_t piece_terms = ceil_div(axes.summed.count, pieces);
   if (inner_axis_summed(axes)) {
-    launch("sum_rows", sum_rows<T, Out>, grid_of(axes.kept.count * pieces, block_size / 32), block_size, 0, x, y, axes, piece_terms, pieces, scale);
+    launch("sum_rows", sum_rows<T, Out>, grid_of(axes.kept.count * pieces, block_size / 32), block_size, 0, x, y, axes,
+           piece_terms, pieces, scale);
   } else {
     dim3 grid = grid_of(axes.kept.count, 32);
     grid.y = static_cast<unsigned>(pieces);
@@ -140,7 +142,9 @@ void fill_cuda(const Tensor& x, double value) {
     memcpy(&word, &converted, sizeof(T));
   });
   if (word == 0) return cuda::zero(x.raw(), x.nbytes());
-  const auto start = [&]<class Word>(Word w) { launch("fill", fill<Word>, grid_of(n, block_size), block_size, 0, elements<Word>(x), w, n); };
+  const auto start = [&]<class Word>(Word w) {
+    launch("fill", fill<Word>, grid_of(n, block_size), block_size, 0, elements<Word>(x), w, n);
+  };
   switch (size_of(x.dtype())) {
     case 1: return start(static_cast<uint8_t>(word));
     case 2: return start(static_cast<uint16_t>(word));
@@ -150,13 +154,15 @@ void fill_cuda(const Tensor& x, double value) {
 }
 
 void convert_cuda(const Tensor& from, const Tensor& to) {
-  launch("convert", convert_elements, grid_of(to.numel(), block_size), block_size, 0, from.raw(), from.dtype(), to.raw(), to.dtype(), to.numel());
+  launch("convert", convert_elements, grid_of(to.numel(), block_size), block_size, 0, from.raw(), from.dtype(),
+         to.raw(), to.dtype(), to.numel());
 }
 
 void accumulate_cuda(const Tensor& into, const Tensor& g) {
   on_float(into.dtype(), [&]<class A> {
     on_float(g.dtype(), [&]<class B> {
-      launch("accumulate", accumulate_elements<A, B>, grid_of(into.numel(), block_size), block_size, 0, elements<A>(into), elements<B>(g), into.numel());
+      launch("accumulate", accumulate_elements<A, B>, grid_of(into.numel(), block_size), block_size, 0,
+             elements<A>(into), elements<B>(g), into.numel());
     });
   });
 }

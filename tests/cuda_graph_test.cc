@@ -25,7 +25,9 @@ Tensor random_images(uint64_t seed, DType dtype) {
 
 TEST_CASE("a recorded image tower") {
   ParameterSet parameters(1, DType::f32, Device::cuda);
-  const ResNext tower(parameters, {.layers = {1, 1, 1, 1}, .planes = {8, 16, 32, 64}, .stem = 8, .groups = 4, .width_per_group = 16, .classes = 0});
+  const ResNext tower(
+      parameters,
+      {.layers = {1, 1, 1, 1}, .planes = {8, 16, 32, 64}, .stem = 8, .groups = 4, .width_per_group = 16, .classes = 0});
   const NoGrad no_grad;
   for (DType dtype : {DType::f32, DType::bf16}) {
     CAPTURE(name_of(dtype));

@@ -72,10 +72,14 @@ TEST_CASE("random ops draw the cpu's numbers") {
     CHECK(dropout(x.to(Device::cuda), 0.3, a).to_doubles() == dropout(x, 0.3, b).to_doubles());
     CHECK(a.offset == b.offset);
   }
-  const Tensor docked = random_tensor({6, 3, 101}, 8), weights = Tensor::from(std::vector<float>{1, 0, 2, 0, 0, 3, 1, 1, 1, 5, 0, 0, 1, 2, 0, .1f, .2f, .7f}, {6, 3});
+  const Tensor docked = random_tensor({6, 3, 101}, 8),
+               weights =
+                   Tensor::from(std::vector<float>{1, 0, 2, 0, 0, 3, 1, 1, 1, 5, 0, 0, 1, 2, 0, .1f, .2f, .7f}, {6, 3});
   Random a{9}, b{9};
-  CHECK(embracement(docked.to(Device::cuda), weights, &a).to_doubles() == embracement(docked, weights, &b).to_doubles());
-  CHECK(embracement(docked.to(Device::cuda), weights.to(Device::cuda), &a).to_doubles() == embracement(docked, weights, &b).to_doubles());
+  CHECK(embracement(docked.to(Device::cuda), weights, &a).to_doubles() ==
+        embracement(docked, weights, &b).to_doubles());
+  CHECK(embracement(docked.to(Device::cuda), weights.to(Device::cuda), &a).to_doubles() ==
+        embracement(docked, weights, &b).to_doubles());
   const Tensor p = add(random_tensor({4, 301}, 10), 1);
   CHECK(multinomial(p.to(Device::cuda), 33, a).to_doubles() == multinomial(p, 33, b).to_doubles());
 }
@@ -95,7 +99,8 @@ TEST_CASE("optimisers, clipping and averages equal the cpu's") {
     std::unique_ptr<Optimizer> optimizers[2];
     std::unique_ptr<Ema> averages[2];
     for (int d = 0; d < 2; ++d) {
-      for (size_t i = 0; i < shapes.size(); ++i) parameters[d].push_back(Params(sets[d]).parameter(fmt::format("p{}", i), shapes[i], init::normal(1)));
+      for (size_t i = 0; i < shapes.size(); ++i)
+        parameters[d].push_back(Params(sets[d]).parameter(fmt::format("p{}", i), shapes[i], init::normal(1)));
       optimizers[d] = all[which](sets[d]);
       averages[d] = std::make_unique<Ema>(sets[d], 0.9, true);
     }
@@ -124,7 +129,8 @@ TEST_CASE("optimisers, clipping and averages equal the cpu's") {
 
 TEST_CASE("a gradient that is not finite is named") {
   ParameterSet set{1, DType::f32, Device::cuda};
-  const Tensor a = Params(set).parameter("first", {3}, init::ones()), b = Params(set).parameter("second", {3}, init::ones());
+  const Tensor a = Params(set).parameter("first", {3}, init::ones()),
+               b = Params(set).parameter("second", {3}, init::ones());
   backward(a, Tensor::full({3}, 1, DType::f32, Device::cuda));
   backward(b, Tensor::full({3}, NAN, DType::f32, Device::cuda));
   CHECK_THROWS_WITH(clip_by_global_norm(set, 1), "the gradient of parameter 'second' is not finite");

@@ -17,7 +17,8 @@ using namespace weft;
 namespace {
 
 using Values = std::vector<double>;
-constexpr DType all_dtypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64, DType::i32, DType::i64, DType::u8, DType::boolean};
+constexpr DType all_dtypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64,
+                                DType::i32, DType::i64,  DType::u8,  DType::boolean};
 
 Tensor random_tensor(const Shape& shape, uint64_t seed) {
   Tensor t = Tensor::empty(shape);
@@ -94,7 +95,8 @@ TEST_CASE("every dtype becomes every other as on the cpu") {
 }
 
 TEST_CASE("views share storage on the device, clones do not") {
-  const Tensor t = Tensor::from(Values{1, 2, 3, 4, 5, 6}, {3, 2}).to(Device::cuda), row = t.leading(1, 2), copy = t.clone();
+  const Tensor t = Tensor::from(Values{1, 2, 3, 4, 5, 6}, {3, 2}).to(Device::cuda), row = t.leading(1, 2),
+               copy = t.clone();
   row.fill(0);
   CHECK(t.to_doubles() == Values{1, 2, 0, 0, 5, 6});
   CHECK(copy.to_doubles() == Values{1, 2, 3, 4, 5, 6});
@@ -103,7 +105,8 @@ TEST_CASE("views share storage on the device, clones do not") {
 }
 
 TEST_CASE("the host cannot read the device's memory by mistake") {
-  CHECK_THROWS_WITH(Tensor::zeros({2}, DType::f32, Device::cuda).data<float>(), "[data] the host cannot follow a pointer of device cuda");
+  CHECK_THROWS_WITH(Tensor::zeros({2}, DType::f32, Device::cuda).data<float>(),
+                    "[data] the host cannot follow a pointer of device cuda");
   const Tensor x = Tensor::zeros({2}), there = x.to(Device::cuda);
   CHECK_THROWS_WITH(add(x, there), "[add] the devices must be equal but are cpu and cuda");
   CHECK_THROWS_WITH(accumulate(x, there), "[accumulate] the devices must be equal but are cpu and cuda");
@@ -116,7 +119,8 @@ TEST_CASE("memory is counted, reused and given back") {
   const MemoryStats before = memory_stats(Device::cuda);
   reset_peak_memory(Device::cuda);
   {
-    const Tensor a = Tensor::empty({1000}, DType::f32, Device::cuda), b = Tensor::empty({3000}, DType::f32, Device::cuda);
+    const Tensor a = Tensor::empty({1000}, DType::f32, Device::cuda),
+                 b = Tensor::empty({3000}, DType::f32, Device::cuda);
     CHECK(memory_stats(Device::cuda).live_bytes >= before.live_bytes + 16000);
   }
   const MemoryStats after = memory_stats(Device::cuda);
@@ -124,7 +128,8 @@ TEST_CASE("memory is counted, reused and given back") {
   CHECK(after.peak_bytes >= before.live_bytes + 16000);
   release_cached_memory(Device::cuda);
   CHECK(memory_stats(Device::cuda).cached_bytes == 0);
-  CHECK_THROWS_WITH_AS(Tensor::empty({int64_t{1} << 50}, DType::u8, Device::cuda), doctest::Contains("cuda: out of memory: 1125899906842624 bytes were asked for"),
+  CHECK_THROWS_WITH_AS(Tensor::empty({int64_t{1} << 50}, DType::u8, Device::cuda),
+                       doctest::Contains("cuda: out of memory: 1125899906842624 bytes were asked for"),
                        std::runtime_error);
 }
 

@@ -5,8 +5,8 @@
 
 namespace weft {
 
-/// The axes of y with neighbours joined where both inputs go on in step, outermost first. Strides are in elements, 0 where an input is
-/// repeated; those of the innermost axis are 0 or 1.
+/// The axes of y with neighbours joined where both inputs go on in step, outermost first. Strides are in elements, 0
+/// where an input is repeated; those of the innermost axis are 0 or 1.
 struct Pairing {
   Shape shape;  // of y
   int rank = 0;

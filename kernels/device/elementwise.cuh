@@ -5,7 +5,8 @@
 
 namespace weft {
 
-/// One thread takes V neighbouring elements, loaded and stored as one access an array; the thread at the end takes what is left.
+/// One thread takes V neighbouring elements, loaded and stored as one access an array; the thread at the end takes what
+/// is left.
 template <int V, class F, class Out, class... In> __global__ void map_elements(F f, Out* y, int64_t n, const In*... x) {
   const int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * V;
   if (i + V <= n) {

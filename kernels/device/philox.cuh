@@ -22,7 +22,9 @@ __device__ inline uint4 philox_block(const PhiloxStream& stream, uint64_t index)
   return c;
 }
 
-__device__ inline uint32_t word_of(const uint4& block, int i) { return i == 0 ? block.x : i == 1 ? block.y : i == 2 ? block.z : block.w; }
+__device__ inline uint32_t word_of(const uint4& block, int i) {
+  return i == 0 ? block.x : i == 1 ? block.y : i == 2 ? block.z : block.w;
+}
 /// Uniform in [0, 1) with 24 bits.
 __device__ inline float uniform_of(uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24f; }
 

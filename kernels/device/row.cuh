@@ -1,5 +1,6 @@
-// A row of a matrix in the hands of a team of threads, a warp or a block: read from memory once, in 128-bit accesses, kept in shared
-// memory while it is computed on, written once. Each thread comes back to the elements it read itself, so no barrier is needed.
+// A row of a matrix in the hands of a team of threads, a warp or a block: read from memory once, in 128-bit accesses,
+// kept in shared memory while it is computed on, written once. Each thread comes back to the elements it read itself,
+// so no barrier is needed.
 #pragma once
 
 #include <algorithm>
@@ -51,8 +52,8 @@ struct Columns {
   template <int V> __device__ Pack<float, V> pack(int64_t c) const { return Pack<float, V>::load(from + c); }
 };
 
-/// The passes below call f(value, column, others...) for every element of this thread; `others` are the values at the same column of
-/// further rows, which this thread has read, or of Columns.
+/// The passes below call f(value, column, others...) for every element of this thread; `others` are the values at the
+/// same column of further rows, which this thread has read, or of Columns.
 template <class T, int V, Team team, bool kept> class Row {
  public:
   /// Row of `cols` elements at `from`; the `slot`-th of `slots` rows that each team keeps.
@@ -78,8 +79,12 @@ template <class T, int V, Team team, bool kept> class Row {
   template <class F, class... With> __device__ void write(T* to, F f, const With&... with) const {
     for_packs([&](int64_t c) {
       Pack<T, V> out;
-      each(pack<V>(c), c, [&](float v, int64_t column, auto... others) { out.set(static_cast<int>(column - c), f(v, column, others...)); },
-           with.template pack<V>(c)...);
+      each(
+          pack<V>(c), c,
+          [&](float v, int64_t column, auto... others) {
+            out.set(static_cast<int>(column - c), f(v, column, others...));
+          },
+          with.template pack<V>(c)...);
       out.store(to + c);
     });
   }
@@ -93,7 +98,8 @@ template <class T, int V, Team team, bool kept> class Row {
   template <class F> __device__ void for_packs(F f) const {
     for (int64_t c = team_lane<team>() * V; c < cols_; c += team_size<team>() * V) f(c);
   }
-  template <class F, class... Packs> __device__ static void each(const Pack<T, V>& p, int64_t c, F&& f, const Packs&... others) {
+  template <class F, class... Packs>
+  __device__ static void each(const Pack<T, V>& p, int64_t c, F&& f, const Packs&... others) {
 #pragma unroll
     for (int i = 0; i < V; ++i) f(p[i], c + i, others[i]...);
   }
@@ -102,8 +108,8 @@ template <class T, int V, Team team, bool kept> class Row {
   int64_t cols_;
 };
 
-/// Sums over the rows that a block sees, one number a column, in shared memory behind `slots` kept rows a team; `which` of `sums`.
-/// Laid out so that a warp's threads, V columns each, meet no bank twice.
+/// Sums over the rows that a block sees, one number a column, in shared memory behind `slots` kept rows a team; `which`
+/// of `sums`. Laid out so that a warp's threads, V columns each, meet no bank twice.
 template <int V, Team team> class ColumnSums {
  public:
   __device__ ColumnSums(int64_t kept_words, int64_t cols, int which, int sums) : cols_(cols) {
@@ -137,7 +143,10 @@ template <int V, Team team> class ColumnSums {
   int64_t cols_, size_;
 };
 
-/// Blocks of a kernel that walks over rows with sums of its own: enough to fill a GPU, few enough that the sums cost little.
-inline int64_t row_pieces(int64_t rows, const RowPlan& plan) { return std::min<int64_t>(ceil_div(rows, plan.teams), 512); }
+/// Blocks of a kernel that walks over rows with sums of its own: enough to fill a GPU, few enough that the sums cost
+/// little.
+inline int64_t row_pieces(int64_t rows, const RowPlan& plan) {
+  return std::min<int64_t>(ceil_div(rows, plan.teams), 512);
+}
 
 }  // namespace weft

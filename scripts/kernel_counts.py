@@ -27,6 +27,10 @@ FIELDS = ["grid", "block", "dynamic_shared", "static_shared", "launches", "regis
           "blocks_per_sm", "occupancy", "occupancy_limit", "bound_limit"]
 NO_CONFLICTS = re.compile(r"gemm|correlate|grouped::weights|flash::")
 MEMORY_BOUND = re.compile(r"map_elements|fill|softmax|_norm_|delta|thin|sum_kernel|pack_kernel|table_kernel")
+# nvcc 13.0 does not give the same PTX twice: where its passes go by addresses, copies of registers and the order of
+# blocks differ from run to run, and where lanes part, the order of blocks decides when they meet again. Seen: 0.07 % of
+# instructions and 1.3 % of shared requests, in the f32 product with 4-byte copies. All other counts are compared exactly.
+BY_LAYOUT = {"instructions": 0.005, "shared_requests": 0.02, "shared_wavefronts": 0.02, "shared_wavefronts_min": 0.02}
 SHORT = {
     r"::(pack|table|unpack_sum)_kernel|grouped::sum_kernel":
         "weights [O, C, taps] are turned: one side steps by the taps; small, and kept where weights do not change",
@@ -57,6 +61,10 @@ def measure():
         entry.update({count: kernel["total"][count] for count in COUNTS})
         kernels[key] = entry
     return {"gpu": report["gpu"], "nvcc": compiler(), "kernels": dict(sorted(kernels.items()))}
+
+
+def differs(field, was, now):
+    return abs(now - was) > BY_LAYOUT[field] * was if field in BY_LAYOUT else now != was
 
 
 def promises(counts):
@@ -109,7 +117,7 @@ def main():
                 if a is None or b is None:
                     bad.append("{} {}".format(key, "is new" if a is None else "is gone"))
                 else:
-                    bad += ["{}: {} is {} but was {}".format(key, f, b[f], a[f]) for f in a if a[f] != b.get(f)]
+                    bad += ["{}: {} is {} but was {}".format(key, f, b[f], a[f]) for f in a if differs(f, a[f], b[f])]
     print("\n".join(bad) or "{} kernels as they were".format(len(got["kernels"])))
     sys.exit(1 if bad else 0)
 

@@ -15,29 +15,14 @@
 #include "kernels/softmax.h"
 #include "nn/optimizers.h"
 #include "tensor/autograd.h"
+#include "tests/cuda_values.h"
 
 using namespace weft;
 
 namespace {
 
-Tensor random_tensor(const Shape& shape, uint64_t seed, DType dtype = DType::f32) {
-  Tensor t = Tensor::empty(shape);
-  const PhiloxStream stream{seed, 0};
-  for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = 2 * stream.uniform(i) - 1;
-  return cast(t, dtype);
-}
-
-double difference(const Tensor& a, const Tensor& b) {
-  const auto x = a.to_doubles(), y = b.to_doubles();
-  REQUIRE(x.size() == y.size());
-  double worst = 0, top = 0;
-  for (double v : y) top = std::max(top, std::fabs(v));
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double d = std::fabs(x[i] - y[i]) / (std::fabs(y[i]) + top);
-    if (x[i] != y[i] && !(d <= worst)) worst = d;
-  }
-  return worst;
-}
+// Values in [-1, 1) in a dtype.
+Tensor random_tensor(const Shape& shape, uint64_t seed, DType dtype) { return cast(random_tensor(shape, seed), dtype); }
 
 }  // namespace
 

@@ -10,7 +10,7 @@
 #include "tensor/autograd.h"
 #include "tensor/cuda.h"
 #include "tensor/dispatch.h"
-#include "tensor/philox.h"
+#include "tests/cuda_values.h"
 
 using namespace weft;
 
@@ -19,25 +19,6 @@ namespace {
 using Values = std::vector<double>;
 constexpr DType all_dtypes[] = {DType::f32, DType::bf16, DType::f16, DType::f64,
                                 DType::i32, DType::i64,  DType::u8,  DType::boolean};
-
-Tensor random_tensor(const Shape& shape, uint64_t seed) {
-  Tensor t = Tensor::empty(shape);
-  const PhiloxStream stream{seed, 0};
-  for (int64_t i = 0; i < t.numel(); ++i) t.data<float>()[i] = 2 * stream.uniform(i) - 1;
-  return t;
-}
-
-double difference(const Tensor& a, const Tensor& b) {
-  const Values x = a.to_doubles(), y = b.to_doubles();
-  REQUIRE(x.size() == y.size());
-  double worst = 0, top = 0;
-  for (double v : y) top = std::max(top, std::fabs(v));
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double d = std::fabs(x[i] - y[i]) / (std::fabs(y[i]) + top);
-    if (x[i] != y[i] && !(d <= worst)) worst = d;
-  }
-  return worst;
-}
 
 }  // namespace
 

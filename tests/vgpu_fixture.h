@@ -40,8 +40,8 @@ struct Gpu {
     const vgpu::Kernel* k = module.find_kernel(kernel);
     if (!k) throw std::runtime_error("no kernel " + std::string(kernel));
     std::vector<char> parameters(k->parameter_bytes + 1);
-    size_t i = 0;
-    const auto put = [&](const auto& v) {
+    [[maybe_unused]] size_t i = 0;
+    [[maybe_unused]] const auto put = [&](const auto& v) {
       if (sizeof v != k->parameters.at(i).bytes) throw std::runtime_error("a parameter has another size");
       std::memcpy(parameters.data() + k->parameters[i++].offset, &v, sizeof v);
     };

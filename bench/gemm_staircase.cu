@@ -149,7 +149,7 @@ double error_of(const Tensor& y, const std::vector<double>& truth) {
   double error = 0, top = 0;
   for (size_t i = 0; i < truth.size(); ++i) {
     const double e = std::fabs(got[i] - truth[i]);
-    if (!(e <= error)) error = e;  // a NaN stays
+    if (!(e <= error) && !std::isnan(error)) error = e;  // a NaN stays
     top = std::max(top, std::fabs(truth[i]));
   }
   return error / top;

@@ -241,7 +241,7 @@ static double worst(const std::vector<float>& got, const std::vector<float>& wan
   double e = 0;
   for (size_t i = 0; i < want.size(); i++) {
     const double d = std::fabs(static_cast<double>(got[i]) - want[i]) / (1 + std::fabs(want[i]));
-    if (!(d <= e)) e = d;  // NaN stays
+    if (!(d <= e) && !std::isnan(e)) e = d;  // NaN stays
   }
   return e;
 }

@@ -80,7 +80,7 @@ double error_of(const Product& p, DType dtype, std::vector<double>* bytes = null
         }
         if (p.activation == Activation::gelu) sum *= 0.5 * (1 + std::erf(sum / std::sqrt(2.0)));
         const double e = std::fabs(y[here] - sum);
-        if (!(e <= error)) error = e;  // a NaN stays
+        if (!(e <= error) && !std::isnan(error)) error = e;  // a NaN stays
         top = std::max(top, std::fabs(sum));
       }
     }

@@ -63,20 +63,23 @@ int main(int argc, char** argv) {
   try {
     weft::choose_gemm(gemm);
     weft::choose_conv(conv);
+    if (mode == "bench") {
+      const weft::Device device = weft::device_from_name(device_name);
+      for (const Op& op : ops()) {
+        if (only.empty() || op.name == only) bench(op, seconds, device);
+      }
+      return 0;
+    }
   } catch (const std::exception& error) {
     fmt::print(stderr, "error: {}\n", error.what());
     return 1;
   }
   if (app.count("--seed") == 0) seed = std::random_device{}();
 
-  if (mode == "list" || mode == "bench") {
+  if (mode == "list") {
     for (const Op& op : ops()) {
       if (!only.empty() && op.name != only) continue;
-      if (mode == "bench") {
-        bench(op, seconds, weft::device_from_name(device_name));
-      } else {
-        fmt::print("{:<20} {:3} cases {:3} benches {:3} misuses\n", op.name, op.cases.size(), op.benches.size(), op.misuses.size());
-      }
+      fmt::print("{:<20} {:3} cases {:3} benches {:3} misuses\n", op.name, op.cases.size(), op.benches.size(), op.misuses.size());
     }
     return 0;
   }

@@ -337,7 +337,8 @@ def evaluate(net, data, rows, o):
         text, image = torch.cat(texts), torch.cat(images)[image_row]
         label, flag = data.label[rows], torch.from_numpy(data.flag[rows])
         table = []
-        for name, embraced in (("text+image", (text + image) / 2), ("image", image), ("text", text)):
+        both = (text + o.image_selection * image) / (1 + o.image_selection)
+        for name, embraced in (("text+image", both), ("image", image), ("text", text)):
             top = net.classify(embraced).topk(5)[1] == label[:, None]
             for flags, keep in ((True, torch.ones_like(flag)), (False, ~flag)):
                 table.append(dict(modalities=name, with_flags=flags, items=int(keep.sum()),
@@ -392,6 +393,8 @@ def main():
     add("--text-weight", type=float, default=1.0)
     add("--image-weight", type=float, default=1.0)
     add("--text-pooling", choices=("flatten", "mean"), default="mean")
+    add("--image-selection", type=float, default=0.65,
+        help="selection probability of the image at inference, the text's being 1")
     add("--crop", type=int, default=4)
     add("--width", type=int, default=128)
     add("--layers", type=int, default=1)

@@ -254,7 +254,12 @@ void Trainer::run() {
   catch_interrupts();
   const fs::path saved = o_.out / "checkpoint.safetensors";
   TrainingState state;
-  if (o_.resume) {
+  if (o_.resume && !fs::exists(saved)) {
+    check_input(!fs::exists(o_.out / "model.safetensors"),
+                "{}: does not exist, but a finished model does; without --resume, a new training replaces it",
+                saved.string());
+    report_line(saved.string() + " does not exist yet: training starts from the beginning");
+  } else if (o_.resume) {
     state = load_checkpoint(saved, parameters_, *optimizer_, ema_.get());
     check_input(state.notes["settings"] == settings(), "{}: was made with other settings: '{}', but now they are '{}'",
                 saved.string(), state.notes["settings"], settings());

@@ -97,7 +97,7 @@ int main(int argc, char** argv) {
   option("--image-width-per-group", m.image.width_per_group, "Channels of a group at 64 planes")
       ->check(CLI::Range(1, 4096));
   option("--max-broken", o.max_broken, "Images that may be unreadable")->check(CLI::Range(0, 1 << 30));
-  embracenet.add_flag("--resume", o.resume, "Go on from the checkpoint in the model folder");
+  embracenet.add_flag("--resume", o.resume, "Go on from the checkpoint in the model folder, if it has one already");
   common.add_compute(embracenet);
   common.add_seed(embracenet);
   common.add_quiet(embracenet);

@@ -301,7 +301,10 @@ wait $trainer 2>/dev/null || true
 train "$data" "$folder/stopped" "${long[@]}" --token-drop 0.1 --text-dropout 0.1 --resume
 same "$folder/whole/model.safetensors" "$folder/stopped/model.safetensors" "stopped and resumed, the weights are others"
 [[ $(ls -A "$folder/stopped") == $'config.json\nmodel.safetensors\nspiece.model' ]] || fail "files: $(ls -A "$folder/stopped")"
-expect 1 "out/checkpoint.safetensors" train "$data" "$folder/out" "${long[@]}" --resume
+expect 1 "stopped/checkpoint.safetensors|finished model" train "$data" "$folder/stopped" "${long[@]}" --resume
+# Stopped before its first checkpoint, a training starts again.
+train "$data" "$folder/out" "${long[@]}" --token-drop 0.1 --text-dropout 0.1 --resume
+same "$folder/whole/model.safetensors" "$folder/out/model.safetensors" "resumed before a checkpoint, the weights are others"
 rm -rf "$folder/out"
 
 # --- Disk full: at the checkpoint and at the end; what was there stays.

@@ -12,6 +12,7 @@
 
 #include "models/resnext.h"
 #include "models/t5_encoder.h"
+#include "models/text_pooling.h"
 
 namespace weft {
 
@@ -37,16 +38,6 @@ struct EmbraceNet {
   /// is taken.
   Tensor operator()(const Tensor& docked, const Tensor& weights, Random* random) const;
 };
-
-/// How the hidden states of a text become its features.
-enum class TextPooling {
-  flatten,  // all positions side by side, times the mask: GLAMI-1M's way, [T * d_model]
-  mean,     // the average over the tokens, [d_model]
-};
-
-/// Hidden states [B, T, D] and mask bool [B, T] (true = a token) -> [B, T * D], or the mean [B, D], which is zero for a
-/// text without tokens.
-Tensor pool_text(const Tensor& hidden, const Tensor& mask, TextPooling pooling);
 
 /// Everything that config.json of a classifier says.
 struct ClassifierConfig {

@@ -1,194 +1,15 @@
-// Models against independent implementations: torchvision's ResNeXt, transformers' mT5 encoder and EmbraceNet in plain
-// torch (golden/make_{resnext,t5_encoder,embracenet}.py say what each tensor is). The goldens are f64 rounded to f32.
+// Models against independent implementations: torchvision's ResNeXt, transformers' mT5 encoder and XLM-RoBERTa,
+// open_clip's CLIP, and EmbraceNet in plain torch.
 #include <doctest/doctest.h>
-#include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
 #include <fstream>
-#include <limits>
+#include <nlohmann/json.hpp>
 
-#include "kernels/arithmetic.h"
-#include "kernels/cast.h"
-#include "kernels/cross_entropy.h"
-#include "kernels/embracement.h"
-#include "kernels/reduce.h"
-#include "kernels/softmax.h"
-#include "models/embracenet.h"
-#include "models/resnext.h"
-#include "models/t5_encoder.h"
-#include "tensor/autograd.h"
+#include "models/clip.h"
+#include "models/xlm_roberta.h"
+#include "tests/model_goldens.h"
 
 using namespace weft;
-
-namespace {
-
-/// max |a - b| / (|b| + max |b|); infinite where either is not a number.
-double error_of(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.defined());
-  REQUIRE(a.shape() == b.shape());
-  const std::vector<double> x = a.to_doubles(), y = b.to_doubles();
-  double largest = 0, worst = 0;
-  for (const double v : y) largest = std::max(largest, std::abs(v));
-  for (size_t i = 0; i < x.size(); ++i) {
-    if (x[i] == y[i]) continue;
-    const double e = std::abs(x[i] - y[i]) / (std::abs(y[i]) + largest);
-    worst = std::isnan(e) ? std::numeric_limits<double>::infinity() : std::max(worst, e);
-  }
-  return worst;
-}
-
-struct Golden {
-  Safetensors file;
-  explicit Golden(const std::string& name) : file(std::string(WEFT_TESTS) + "/golden/" + name + "_tiny.safetensors") {}
-
-  Tensor operator()(const std::string& name) const { return file.tensor(name); }
-  /// A copy in that dtype, a leaf with a gradient.
-  Tensor leaf(const std::string& name, DType dtype) const {
-    Tensor t = Tensor::empty(file.tensor(name).shape(), dtype);
-    t.copy_from(file.tensor(name));
-    return t.set_requires_grad();
-  }
-  void check_close(const Tensor& computed, const std::string& name, double tolerance) const {
-    CAPTURE(name);
-    CAPTURE(computed.dtype());
-    CHECK(error_of(computed, (*this)(name)) <= tolerance);
-  }
-  /// Every gradient of the file under `prefix` against that of the parameter or input of that name, and none left out.
-  void check_gradients(const ParameterSet& set, const std::string& prefix, double tolerance,
-                       const std::vector<NamedTensor>& inputs = {}) const {
-    std::vector<NamedTensor> leaves = inputs;
-    for (const Parameter& p : set.trainable()) leaves.push_back({p.name, p.tensor});
-    for (const NamedTensor& leaf : leaves) check_close(leaf.tensor.grad(), prefix + leaf.name, tolerance);
-    const auto recorded = std::count_if(file.entries().begin(), file.entries().end(),
-                                        [&](const Safetensors::Entry& e) { return e.name.starts_with(prefix); });
-    CHECK(recorded == static_cast<int64_t>(leaves.size()));
-  }
-};
-
-/// Largest errors against a golden: of outputs and loss, and of gradients.
-struct Tolerance {
-  double output, gradient;
-};
-
-ResNextConfig tiny_resnext(std::array<int64_t, 4> layers, int64_t classes) {
-  return {.layers = layers, .planes = {4, 6, 8, 12}, .stem = 8, .groups = 2, .width_per_group = 32, .classes = classes};
-}
-
-struct TinyResNext {
-  ParameterSet set;
-  ResNext net;
-  TinyResNext(const Golden& golden, DType dtype)
-      : set(0, dtype), net(Params(set).from(golden.file), tiny_resnext({2, 1, 1, 1}, 5)) {
-    set.check_all_used({"input.", "train.", "eval."});
-  }
-};
-
-void check_resnext(bool training, DType dtype, const Tolerance& tolerance) {
-  const Golden golden("resnext");
-  const TinyResNext model(golden, dtype);
-  const std::string mode = training ? "train." : "eval.";
-  const Tensor image = golden.leaf("input.image_nhwc", dtype);
-  {
-    const Training guard(training);
-    const Tensor features = model.net.features(image), logits = (*model.net.fc)(features);
-    const Tensor loss = cross_entropy(logits, golden("input.label"));
-    golden.check_close(features, mode + "features", tolerance.output);
-    golden.check_close(logits, mode + "logits", tolerance.output);
-    golden.check_close(loss, mode + "loss", tolerance.output);
-    backward(loss);
-  }
-  golden.check_gradients(model.set, mode + "grad.", tolerance.gradient, {{"input.image_nhwc", image}});
-  int buffers = 0;
-  for (const Parameter& p : model.set.all()) {
-    if (p.kind != Parameter::Kind::buffer) continue;
-    golden.check_close(p.tensor, fmt::format("{}{}", training ? "train.after." : "", p.name), tolerance.output);
-    ++buffers;
-  }
-  CHECK(buffers == 3 * (1 + 3 * 5 + 4));
-}
-
-T5Config tiny_t5() {
-  T5Config c;
-  c.vocab_size = 97, c.d_model = 24, c.d_kv = 8, c.num_heads = 3, c.d_ff = 40, c.num_layers = 2;
-  return c;
-}
-
-struct TinyT5 {
-  ParameterSet set;
-  T5Encoder net;
-  TinyT5(const Golden& golden, DType dtype) : set(0, dtype), net(Params(set).from(golden.file), tiny_t5()) {
-    set.check_all_used({"long.", "short.", "buckets"});
-  }
-};
-
-/// Positions without a token have no meaning and are not compared.
-Tensor tokens_only(const Tensor& hidden, const Tensor& mask) {
-  return mul(cast(hidden, DType::f64), cast(mask, DType::f64).reshape({mask.dim(0), mask.dim(1), 1}));
-}
-
-void check_t5(const std::string& name, DType dtype, const Tolerance& tolerance) {
-  const Golden golden("t5_encoder");
-  const TinyT5 model(golden, dtype);
-  const Tensor mask = cast(golden(name + ".input.mask"), DType::boolean);
-  const Tensor hidden = model.net(golden(name + ".input.ids"), mask, dtype);
-  CAPTURE(name);
-  CAPTURE(dtype);
-  CHECK(error_of(tokens_only(hidden, mask), tokens_only(golden(name + ".hidden"), mask)) <= tolerance.output);
-  const Tensor loss = sum(mul(hidden, cast(golden(name + ".loss_weight"), dtype)));
-  golden.check_close(loss, name + ".loss", tolerance.output);
-  backward(loss);
-  golden.check_gradients(model.set, name + ".grad.", tolerance.gradient);
-}
-
-struct TinyEmbraceNet {
-  ParameterSet set;
-  ResNext image_encoder;
-  EmbraceNet head;
-  TinyEmbraceNet(const Golden& golden, DType dtype)
-      : set(0, dtype),
-        image_encoder(Params(set).from(golden.file) / "pre_2", tiny_resnext({1, 1, 1, 1}, 0)),
-        head(Params(set).from(golden.file), {.inputs = {30, 48, 4}, .embracement = 16, .classes = 9}) {}
-
-  /// The golden's inputs, docked and side by side [7, 3, 16].
-  Tensor docked(const Golden& golden, const Tensor& text, const Tensor& image, const Tensor& source) const {
-    return stack_modalities({head.dock(text_modality, pool_text(text, golden("input.mask"), TextPooling::flatten)),
-                             head.dock(image_modality, image_encoder.features(image)),
-                             head.dock(source_modality, source)});
-  }
-};
-
-Tensor weights_of(const Golden& golden, const std::string& name) {
-  const Tensor available = golden("input.availabilities");
-  return name == "weighted" ? mul(available, golden("input.selection_probabilities")) : available;
-}
-
-void check_embracenet(const std::string& name, DType dtype, const Tolerance& tolerance) {
-  const Golden golden("embracenet");
-  const TinyEmbraceNet model(golden, dtype);
-  const Tensor text = golden.leaf("input.text", dtype), image = golden.leaf("input.image_nhwc", dtype),
-               source = golden.leaf("input.source", dtype);
-  CAPTURE(name);
-  {
-    const bool sampled = name == "sampled";
-    const Training guard(sampled);
-    const Tensor docked = model.docked(golden, text, image, source), weights = weights_of(golden, name);
-    const Tensor embraced = sampled ? embracement(docked, golden("sampled.indices"))
-                                    : embracement(docked, weights, nullptr, {.expected = true});
-    const Tensor logits = sampled ? model.head.post(embraced) : model.head(docked, weights, nullptr);
-    golden.check_close(embraced, name + ".embraced", tolerance.output);
-    golden.check_close(log_softmax(logits), name + ".log_probs", tolerance.output);
-    const Tensor loss = cross_entropy(logits, golden("input.label"));
-    golden.check_close(loss, name + ".loss", tolerance.output);
-    backward(loss);
-  }
-  golden.check_gradients(model.set, name + ".grad.", tolerance.gradient,
-                         {{"input.text", text}, {"input.image_nhwc", image}, {"input.source", source}});
-}
-
-constexpr const char* embracenet_cases[] = {"sampled", "expected", "weighted"};
-
-}  // namespace
 
 TEST_CASE("a golden notices an element that is 1 % off or not a number") {
   const Golden golden("resnext");
@@ -202,16 +23,16 @@ TEST_CASE("a golden notices an element that is 1 % off or not a number") {
 }
 
 TEST_CASE("resnext: f64 is torchvision's, in training and in evaluation, outputs, gradients and statistics") {
-  check_resnext(true, DType::f64, {1e-7, 1e-7});
-  check_resnext(false, DType::f64, {1e-7, 1e-7});
+  check_resnext(true, {DType::f64}, {1e-7, 1e-7});
+  check_resnext(false, {DType::f64}, {1e-7, 1e-7});
 }
 
 // Measured 1.2e-5 in training: the last level's batch statistics are over 16 positions and amplify rounding.
 constexpr double f32_batch_statistics = 3e-5;
 
 TEST_CASE("resnext: f32") {
-  check_resnext(true, DType::f32, {1e-5, f32_batch_statistics});
-  check_resnext(false, DType::f32, {1e-5, 1e-5});
+  check_resnext(true, {DType::f32}, {1e-5, f32_batch_statistics});
+  check_resnext(false, {DType::f32}, {1e-5, 1e-5});
 }
 
 TEST_CASE("resnext: outputs without the tape, where norms are folded into the convolutions, and in bf16") {
@@ -263,8 +84,8 @@ TEST_CASE("t5: buckets of relative positions are transformers'") {
 TEST_CASE("t5: hidden states, loss and gradients are transformers', padded and with every bucket") {
   for (const char* name : {"long", "short"}) {
     // Measured 5.3e-7: transformers takes softmax and variance in f32 even in an f64 model.
-    check_t5(name, DType::f64, {1e-6, 1e-6});
-    check_t5(name, DType::f32, {1e-5, 1e-5});
+    check_t5(name, {DType::f64}, {1e-6, 1e-6});
+    check_t5(name, {DType::f32}, {1e-5, 1e-5});
   }
 }
 
@@ -283,13 +104,13 @@ TEST_CASE("t5: outputs without the tape, and in bf16") {
 }
 
 TEST_CASE("embracenet: f64, drawn, expected and weighted") {
-  for (const char* name : embracenet_cases) check_embracenet(name, DType::f64, {1e-7, 1e-7});
+  for (const char* name : embracenet_cases) check_embracenet(name, {DType::f64}, {1e-7, 1e-7});
 }
 
 TEST_CASE("embracenet: f32") {
-  check_embracenet("sampled", DType::f32, {1e-5, f32_batch_statistics});
-  check_embracenet("expected", DType::f32, {1e-5, 1e-5});
-  check_embracenet("weighted", DType::f32, {1e-5, 1e-5});
+  check_embracenet("sampled", {DType::f32}, {1e-5, f32_batch_statistics});
+  check_embracenet("expected", {DType::f32}, {1e-5, 1e-5});
+  check_embracenet("weighted", {DType::f32}, {1e-5, 1e-5});
 }
 
 TEST_CASE("embracenet: outputs without the tape, and in bf16") {
@@ -336,4 +157,57 @@ TEST_CASE("embracenet: the mean of a text counts its tokens only, and an empty t
   CHECK(pool_text(hidden, mask, TextPooling::mean).to_doubles() == std::vector<double>{3, 4, 0, 0});
   CHECK(pool_text(hidden, mask, TextPooling::flatten).to_doubles() ==
         std::vector<double>{1, 2, 0, 0, 5, 6, 0, 0, 0, 0, 0, 0});
+}
+
+TEST_CASE("clip: f64 and f32 are open_clip's, embeddings, logits, loss and every gradient") {
+  check_clip({DType::f64}, {1e-7, 1e-7});
+  check_clip({DType::f32}, {1e-5, 1e-5});
+}
+
+TEST_CASE("clip: embeddings without the tape, with either GELU, and in bf16") {
+  const Golden golden("clip");
+  const NoGrad no_grad;
+  for (const bool quick : {true, false}) {
+    const TinyClip model(golden, DType::f32, quick);
+    const std::string name = quick ? "quick." : "exact.";
+    for (const auto& [dtype, tolerance] : {std::pair{DType::f32, 1e-5}, std::pair{DType::bf16, 2e-2}}) {
+      golden.check_close(model.net.visual(cast(golden("input.image_nhwc"), dtype)), name + "image", tolerance);
+      golden.check_close(model.net.text(golden("input.ids"), dtype), name + "text", tolerance);
+    }
+  }
+}
+
+TEST_CASE("xlm-roberta: f64 and f32 are transformers', hidden states, embedding and every gradient") {
+  check_xlm_roberta({DType::f64}, {1e-6, 1e-6});
+  check_xlm_roberta({DType::f32}, {1e-5, 1e-5});
+}
+
+TEST_CASE("xlm-roberta: the embedding without the tape, and in bf16") {
+  const Golden golden("xlm_roberta");
+  const TinyXlmRoberta model(golden, DType::f32);
+  const NoGrad no_grad;
+  const Tensor mask = cast(golden("input.mask"), DType::boolean);
+  golden.check_close(model.net(golden("input.ids"), mask, DType::f32), "embedding", 1e-5);
+  golden.check_close(model.net(golden("input.ids"), mask, DType::bf16), "embedding", 2e-2);
+}
+
+TEST_CASE("clip and xlm-roberta: a config comes back from its file as it went") {
+  ClipConfig clip = TinyClip::config(false);
+  const nlohmann::json a = clip.to_json();
+  CHECK(ClipConfig::from_json(a, "config.json").to_json() == a);
+  const nlohmann::json b = TinyXlmRoberta::config().to_json();
+  CHECK(MultilingualClipConfig::from_json(b, "config.json").to_json() == b);
+  // As open_clip and Hugging Face write them.
+  const nlohmann::json theirs = nlohmann::json::parse(R"({"embed_dim": 768, "quick_gelu": true,
+    "vision_cfg": {"image_size": 224, "layers": 24, "width": 1024, "patch_size": 14},
+    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 768, "heads": 12, "layers": 12}})");
+  const ClipConfig large = ClipConfig::from_json(theirs, "config.json");
+  CHECK(large.vision.heads == 16);
+  CHECK(large.grid() == 16);
+  nlohmann::json odd = theirs;
+  odd["vision_cfg"]["patch_size"] = 15;
+  CHECK_THROWS_WITH(ClipConfig::from_json(odd, "c"), "c: image_size must be a multiple of patch_size but they are 224 and 15");
+  odd = b;
+  odd["hidden_act"] = "relu";
+  CHECK_THROWS_WITH(XlmRobertaConfig::from_json(odd, "c"), "c: hidden_act must be \"gelu\" but is \"relu\"");
 }

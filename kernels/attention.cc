@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/arrange.h"
 #include "kernels/device/attention_cuda.h"
 #include "kernels/device/attention_scores.h"
 #include "kernels/device/parallel.h"
@@ -22,35 +23,34 @@ namespace {
 
 using namespace attention_scores;
 
+// Where batch elements of T rows begin, and the end.
+std::vector<int64_t> equal_starts(int64_t B, int64_t T) {
+  std::vector<int64_t> starts(B + 1);
+  for (int64_t b = 0; b <= B; ++b) starts[b] = b * T;
+  return starts;
+}
+
+// Everything but what says which rows and keys belong to a batch element.
 template <class T>
-Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+Problem<T> common_problem(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options, int64_t B,
+                          int64_t Tq, int64_t Tk) {
   using A = accumulator_t<T>;
-  Problem<T> p{q.dim(0),
-               q.dim(1),
-               k.dim(1),
-               q.dim(2),
-               q.dim(3),
-               static_cast<A>(options.scale),
-               options.causal,
-               q.data<T>(),
-               k.data<T>(),
-               v.data<T>(),
-               {q.dim(1), k.dim(1)},
-               {},
-               {},
-               {}};
-  p.off.assign((options.mask ? p.B : 1) * p.Tk, options.mask ? -infinity<A> : A{0});
-  p.key_ends.assign(p.B, options.mask ? 0 : p.Tk);
-  if (options.mask) {
-    const bool* mask = options.mask.data<bool>();
-    for (int64_t b = 0; b < p.B; ++b) {
-      for (int64_t j = 0; j < p.Tk; ++j) {
-        if (!mask[b * p.Tk + j]) continue;
-        p.off[b * p.Tk + j] = 0;
-        p.key_ends[b] = j + 1;
-      }
-    }
-  }
+  Problem<T> p{.B = B,
+               .Tq = Tq,
+               .Tk = Tk,
+               .H = q.dim(-2),
+               .D = q.dim(-1),
+               .scale = static_cast<A>(options.scale),
+               .causal = options.causal,
+               .q = q.data<T>(),
+               .k = k.data<T>(),
+               .v = v.data<T>(),
+               .panels = {Tq, Tk},
+               .bias = {},
+               .off = {},
+               .key_ends = {},
+               .query_starts = {},
+               .key_starts = {}};
   if (options.bias) {
     p.bias.resize(p.H * p.panels.head());
     parallel_for(p.H, std::max<int64_t>(1, elements_grain / std::max<int64_t>(p.Tq * p.Tk, 1)),
@@ -62,6 +62,53 @@ Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const A
                  });
   }
   return p;
+}
+
+template <class T>
+Problem<T> padded_problem(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  using A = accumulator_t<T>;
+  Problem<T> p = common_problem<T>(q, k, v, options, q.dim(0), q.dim(1), k.dim(1));
+  p.query_starts = equal_starts(p.B, p.Tq);
+  p.key_starts = equal_starts(p.B, p.Tk);
+  p.off.assign((options.mask ? p.B : 1) * p.Tk, options.mask ? -infinity<A> : A{0});
+  p.key_ends.assign(p.B, options.mask ? 0 : p.Tk);
+  if (!options.mask) return p;
+  const bool* mask = options.mask.data<bool>();
+  for (int64_t b = 0; b < p.B; ++b) {
+    for (int64_t j = 0; j < p.Tk; ++j) {
+      if (!mask[b * p.Tk + j]) continue;
+      p.off[b * p.Tk + j] = 0;
+      p.key_ends[b] = j + 1;
+    }
+  }
+  return p;
+}
+
+// The longest text; with a bias the length that it is for.
+int64_t packed_length(const Tensor& offsets, const Tensor& bias) {
+  const int64_t* start = offsets.data<int64_t>();
+  int64_t longest = bias ? bias.dim(1) : 0;
+  for (int64_t b = 0; b + 1 < offsets.numel(); ++b) longest = std::max(longest, start[b + 1] - start[b]);
+  return longest;
+}
+
+template <class T>
+Problem<T> packed_problem(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                          const AttentionOptions& options) {
+  const int64_t length = packed_length(offsets, options.bias);
+  Problem<T> p = common_problem<T>(q, k, v, options, offsets.numel() - 1, length, length);
+  const int64_t* start = offsets.data<int64_t>();
+  p.query_starts.assign(start, start + offsets.numel());
+  p.key_starts = p.query_starts;
+  p.off.assign(length, 0);
+  for (int64_t b = 0; b < p.B; ++b) p.key_ends.push_back(p.keys(b));
+  return p;
+}
+
+template <class T>
+Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                      const AttentionOptions& options) {
+  return offsets ? packed_problem<T>(q, k, v, offsets, options) : padded_problem<T>(q, k, v, options);
 }
 
 // Runs body(t) for t in [0, n), whichever thread is free taking the next few: masked rows are cheap, whole ones are
@@ -148,7 +195,7 @@ void forward_task(const Problem<T>& p, int64_t b, int64_t h, int64_t q_begin, in
       tile::multiply<Unit>(rows, width, (cols + depth - 1) / depth, block.transposed(),
                            {v_packed + j0 * width / depth, width, tile::panel<Unit>}, sum, width, j0 > 0);
     }
-    A* to = lse + (b * p.H + h) * p.Tq + i0;
+    A* to = lse + p.lse_at(b, h) + i0;
     for (int64_t r = 0; r < rows; ++r) {
       const A total = running.total[r];
       store_row(sum + r * width, D, total == 0 ? A{0} : 1 / total, y + p.query_at(b, i0 + r, h));
@@ -172,8 +219,8 @@ void attention_forward(const Problem<T>& p, T* y, accumulator_t<T>* lse) {
   each_task(heads * chunks, [&](int64_t t) {
     const int64_t chunk = t % chunks, head = t / chunks;
     const int64_t begin = blocks * chunk / chunks * query_block,
-                  end = std::min(p.Tq, blocks * (chunk + 1) / chunks * query_block);
-    forward_task(p, head / p.H, head % p.H, begin, end, y, lse);
+                  end = std::min(p.queries(head / p.H), blocks * (chunk + 1) / chunks * query_block);
+    if (begin < end) forward_task(p, head / p.H, head % p.H, begin, end, y, lse);
   });
 }
 
@@ -190,7 +237,8 @@ void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const 
   using Unit = typename tile::Operand<T>::Unit;
   using Block = tile::LeftBlock<T>;
   constexpr int depth = tile::Operand<T>::depth, lanes = tile::lanes<A>;
-  const int64_t D = p.D, width = round_up(D, lanes), keys = p.key_ends[b], keys_tiled = round_up(keys, tile::tile_rows);
+  const int64_t D = p.D, width = round_up(D, lanes), queries = p.queries(b);
+  const int64_t keys = p.key_ends[b], keys_tiled = round_up(keys, tile::tile_rows);
   const int64_t block_keys = std::min(key_block, keys_tiled);
 
   using tile::Scratch;
@@ -217,13 +265,13 @@ void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const 
       v_rows(p.v + p.key_at(b, h), p.stride(), keys, D, width, v_packed);
   if (out.dq) tile::pack_right(p.k + p.key_at(b, h), p.stride(), keys, D, width, k_right);
   // A block of keys that early queries do not see is first added to by a later one.
-  if (p.causal || p.Tq == 0) {
+  if (p.causal || queries == 0) {
     std::fill(dk, dk + keys_tiled * width, A{0});
     std::fill(dv, dv + keys_tiled * width, A{0});
   }
 
-  for (int64_t i0 = 0; i0 < p.Tq; i0 += query_block) {
-    const int64_t rows = std::min(query_block, p.Tq - i0), last = p.last_key(b, i0 + rows), at = p.query_at(b, i0, h);
+  for (int64_t i0 = 0; i0 < queries; i0 += query_block) {
+    const int64_t rows = std::min(query_block, queries - i0), last = p.last_key(b, i0 + rows), at = p.query_at(b, i0, h);
     tile::pack_transposed(p.q + at, p.stride(), rows, D, width, q_transposed);
     tile::pack_transposed(dy + at, p.stride(), rows, D, width, dy_transposed);
     if (out.dk) tile::pack_right(p.q + at, p.stride(), rows, D, width, q_right);
@@ -231,7 +279,7 @@ void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const 
     Saved<A> saved;
     for (int64_t r = 0; r < query_block; ++r) {
       // The lanes beyond the last query get weights of 0.
-      saved.lse[r] = r < rows ? lse[(b * p.H + h) * p.Tq + i0 + r] : infinity<A>;
+      saved.lse[r] = r < rows ? lse[p.lse_at(b, h) + i0 + r] : infinity<A>;
       saved.delta[r] = r < rows ? dot(y + at + r * p.stride(), dy + at + r * p.stride(), D) : A{0};
     }
     if (last == 0) std::fill(dq, dq + rows * width, A{0});
@@ -257,7 +305,7 @@ void backward_task(const Problem<T>& p, int64_t b, int64_t h, const T* y, const 
     }
     for (int64_t r = 0; out.dq && r < rows; ++r) store_row(dq + r * width, D, p.scale, out.dq + at + r * p.stride());
   }
-  for (int64_t j = 0; j < p.Tk; ++j) {
+  for (int64_t j = 0; j < p.keys(b); ++j) {
     const int64_t at = p.key_at(b, h) + j * p.stride();
     // Keys after the last attended one have no gradient.
     for (const auto& [to, sums, factor] : {std::tuple(out.dk, dk, p.scale), std::tuple(out.dv, dv, A{1})}) {
@@ -342,15 +390,62 @@ void check_shapes(const Tensor& q, const Tensor& k, const Tensor& v, const Atten
   }
 }
 
-}  // namespace
+void check_packed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                  const AttentionOptions& options) {
+  check_same("attention_packed", q, k);
+  check_same("attention_packed", q, v);
+  check(q.rank() == 3, "[attention_packed] q must be [N, H, D] but has shape {}", q.shape());
+  check(k.shape() == q.shape() && v.shape() == q.shape(),
+        "[attention_packed] k and v must have q's shape {} but have shapes {} and {}", q.shape(), k.shape(), v.shape());
+  check(!options.mask, "[attention_packed] a mask has no place here: the offsets say where texts end");
+  check(offsets.defined() && offsets.dtype() == DType::i64 && offsets.rank() == 1 && offsets.numel() > 0 &&
+            offsets.device() == Device::cpu,
+        "[attention_packed] offsets must be i64 [B + 1] on the cpu");
+  const int64_t* start = offsets.data<int64_t>();
+  const int64_t texts = offsets.numel() - 1;
+  check(start[0] == 0 && start[texts] == q.dim(0) && std::is_sorted(start, start + texts + 1),
+        "[attention_packed] offsets must rise from 0 to the {} rows but go from {} to {}", q.dim(0), start[0],
+        start[texts]);
+  if (!options.bias) return;
+  const int64_t longest = packed_length(offsets, {}), T = options.bias.rank() == 3 ? options.bias.dim(1) : 0;
+  const Shape shape{q.dim(1), T, T};
+  check(options.bias.dtype() == q.dtype() && options.bias.shape() == shape && T >= longest,
+        "[attention_packed] bias must be {} [{}, T, T] with T at least {} but is {} {}", q.dtype(), q.dim(1), longest,
+        options.bias.dtype(), options.bias.shape());
+}
 
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
-  check_shapes(q, k, v, options);
-  Tensor y = empty_like(q), lse = Tensor::empty({q.dim(0), q.dim(2), q.dim(1)}, parameter_dtype(q.dtype()), q.device());
+// On a device that has no kernel for packed texts: they are spread out, padded with repetitions that the mask hides.
+Tensor attention_of_padded(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                           AttentionOptions options) {
+  const int64_t N = q.dim(0), H = q.dim(1), D = q.dim(2), B = offsets.numel() - 1,
+                T = packed_length(offsets, options.bias);
+  const int64_t* start = offsets.data<int64_t>();
+  const Tensor spread = Tensor::zeros({B * T}, DType::i64), place = Tensor::empty({N}, DType::i64);
+  options.mask = Tensor::zeros({B, T}, DType::boolean);
+  for (int64_t b = 0; b < B; ++b) {
+    for (int64_t row = start[b]; row < start[b + 1]; ++row) {
+      const int64_t at = b * T + row - start[b];
+      spread.data<int64_t>()[at] = row;
+      options.mask.data<bool>()[at] = true;
+      place.data<int64_t>()[row] = at;
+    }
+  }
+  options.mask = options.mask.to(q.device());
+  const auto padded = [&](const Tensor& x) { return index_select(x, spread).reshape({B, T, H, D}); };
+  const Tensor y = attention(padded(q), padded(k), padded(v), options);
+  return index_select(y.reshape({B * T, H, D}), place);
+}
+
+// The op itself: padded texts, or packed ones on the cpu where there are offsets.
+Tensor attend(const char* name, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+              const AttentionOptions& options) {
+  Tensor y = empty_like(q);
+  const Shape rows = offsets ? Shape{q.dim(0) * q.dim(1)} : Shape{q.dim(0), q.dim(2), q.dim(1)};
+  const Tensor lse = Tensor::empty(rows, parameter_dtype(q.dtype()), q.device());
   on_device(
-      "attention", q,
+      name, q,
       [&]<class T> {
-        attention_forward(problem_of<T>(q, k, v, options), y.data<T>(), lse.data<accumulator_t<T>>());
+        attention_forward(problem_of<T>(q, k, v, offsets, options), y.data<T>(), lse.data<accumulator_t<T>>());
       },
       [&] { attention_forward_cuda(q, k, v, options, y, lse); });
   Tensors inputs{q, k, v};
@@ -359,8 +454,9 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   for (const Tensor& x : inputs) needed.push_back(x.needs_grad());
   AttentionOptions kept = options;
   if (kept.bias) kept.bias = kept.bias.detach();
-  return record("attention", y, inputs,
-                [q = q.detach(), k = k.detach(), v = v.detach(), kept, y, lse, needed](const Tensor& dy) -> Tensors {
+  return record(name, y, inputs,
+                [name, q = q.detach(), k = k.detach(), v = v.detach(), offsets, kept, y, lse,
+                 needed](const Tensor& dy) -> Tensors {
                   Tensors gradients(needed.size());
                   const Tensor inputs[] = {q, k, v, kept.bias};
                   for (size_t i = 0; i < needed.size(); ++i) {
@@ -370,13 +466,26 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
                     const auto at = [&](size_t i) {
                       return i < needed.size() && needed[i] ? gradients[i].data<T>() : nullptr;
                     };
-                    attention_backward(problem_of<T>(q, k, v, kept), y.data<T>(), dy.data<T>(),
+                    attention_backward(problem_of<T>(q, k, v, offsets, kept), y.data<T>(), dy.data<T>(),
                                        lse.data<accumulator_t<T>>(), {at(0), at(1), at(2)}, at(3));
                   };
-                  on_device("attention", q, on_cpu,
-                            [&] { attention_backward_cuda(q, k, v, kept, y, lse, dy, gradients); });
+                  on_device(name, q, on_cpu, [&] { attention_backward_cuda(q, k, v, kept, y, lse, dy, gradients); });
                   return gradients;
                 });
+}
+
+}  // namespace
+
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  check_shapes(q, k, v, options);
+  return attend("attention", q, k, v, {}, options);
+}
+
+Tensor attention_packed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                        const AttentionOptions& options) {
+  check_packed(q, k, v, offsets, options);
+  return q.device() == Device::cpu ? attend("attention_packed", q, k, v, offsets.clone(), options)
+                                   : attention_of_padded(q, k, v, offsets, options);
 }
 
 }  // namespace weft

@@ -17,4 +17,10 @@ struct AttentionOptions {
 /// for the length.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options = {});
 
+/// The same within every text of a batch that has no padding between them: text b is rows [offsets[b], offsets[b + 1])
+/// of q, k, v [N, H, D] -> y [N, H, D]. offsets i64 [B + 1] on the cpu, rising from 0 to N. No mask; a bias is
+/// [H, T, T] with T at least the longest text. The cuda device has no kernel for it and pads.
+Tensor attention_packed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                        const AttentionOptions& options = {});
+
 }  // namespace weft

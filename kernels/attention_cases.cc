@@ -159,7 +159,88 @@ Op attention_cases() {
   return room;
 }
 
+Tensor offsets_of(const std::vector<int64_t>& lengths) {
+  std::vector<int64_t> offsets{0};
+  for (const int64_t length : lengths) offsets.push_back(offsets.back() + length);
+  return Tensor::from(offsets, {static_cast<int64_t>(offsets.size())});
+}
+
+// Tokens of every 72nd text of emoji13's test set, the end of sentence included, cut to 32.
+const std::vector<int64_t> real_lengths{18, 14, 20, 6,  14, 27, 6,  19, 11, 9,  22, 29, 18, 29, 19, 16, 9,  13, 7,  20, 27, 11,
+                                        15, 11, 24, 13, 17, 32, 5,  8,  10, 19, 26, 9,  12, 23, 19, 32, 26, 32, 8,  13, 13, 25,
+                                        11, 27, 11, 32, 21, 16, 21, 16, 7,  25, 17, 6,  7,  7,  11, 7,  26, 9,  7,  15};
+
+Op attention_packed_cases() {
+  Op room{"attention_packed"};
+  const auto add = [&](const std::string& name, const std::vector<int64_t>& lengths, int64_t H, int64_t D,
+                       int64_t bias = 0, bool causal = false) {
+    const Tensor offsets = offsets_of(lengths);
+    const Shape rows{offsets.data<int64_t>()[lengths.size()], H, D};
+    std::vector<Input> all{activation(rows, -1, 1), activation(rows, -1, 1), activation(rows)};
+    if (bias) all.push_back(activation({H, bias, bias}));
+    const double scale = 1 / std::sqrt(static_cast<double>(D));
+    room.cases.push_back({name, all, [=](const Tensors& x) {
+                            return attention_packed(x[0], x[1], x[2], offsets,
+                                                    {.scale = scale, .causal = causal, .mask = {},
+                                                     .bias = x.size() > 3 ? x[3] : Tensor()});
+                          }});
+  };
+  add("one text", {5}, 2, 8);
+  add("a text of one token", {1, 2}, 1, 4);  // alone, its gradients of q and k would be 0 on paper
+  add("texts of other lengths", {3, 33, 1, 17}, 3, 16);
+  add("with a bias", {4, 9, 31}, 2, 32, 31);
+  add("with a bias for longer texts", {6, 2}, 2, 7, 9);
+  add("an empty text", {5, 0, 12}, 2, 8, 12);
+  add("causal", {40, 7, 66}, 2, 32, 0, true);
+  add("several blocks of keys", {130, 3, 260}, 1, 8);
+
+  for (const bool packed : {true, false}) {
+    for (const auto& [name, H] : {std::pair{"mT5", int64_t{6}}, {"XLM-R", int64_t{16}}}) {
+      const Tensor offsets = offsets_of(real_lengths);
+      const int64_t N = offsets.data<int64_t>()[64], T = 32;
+      double pairs = 0;
+      for (const int64_t length : real_lengths) pairs += static_cast<double>(length * length);
+      const Size padded{64, T, T, H, 64};
+      const Shape rows = packed ? Shape{N, H, 64} : Shape{64, T, H, 64};
+      const AttentionOptions options{.scale = 0.125, .causal = false,
+                                     .mask = packed ? Tensor() : prefix_mask(padded, real_lengths), .bias = {}};
+      const Run run = [=](const Tensors& x) {
+        return packed ? attention_packed(x[0], x[1], x[2], offsets, options) : attention(x[0], x[1], x[2], options);
+      };
+      room.benches.push_back({fmt::format("{} 64 texts, {}", name, packed ? "packed" : "padded to 32"),
+                              {activation(rows), activation(rows), activation(rows)}, run, 0, 4 * pairs * H * 64});
+    }
+  }
+
+  const auto zeros = [](Shape shape, DType dtype = DType::f32) { return Tensor::zeros(shape, dtype); };
+  const auto misuse = [&](const std::string& name, const std::string& message, std::function<void()> run) {
+    room.misuses.push_back({name, std::move(run), "[attention_packed] " + message});
+  };
+  const Tensor x = zeros({5, 2, 4});
+  misuse("axes", "q must be [N, H, D] but has shape [5, 2]", [=] {
+    attention_packed(zeros({5, 2}), zeros({5, 2}), zeros({5, 2}), offsets_of({5}));
+  });
+  misuse("shapes", "k and v must have q's shape [5, 2, 4] but have shapes [5, 2, 4] and [5, 1, 4]", [=] {
+    attention_packed(x, x, zeros({5, 1, 4}), offsets_of({5}));
+  });
+  misuse("offsets", "offsets must rise from 0 to the 5 rows but go from 0 to 6", [=] {
+    attention_packed(x, x, x, offsets_of({2, 4}));
+  });
+  misuse("offsets' dtype", "offsets must be i64 [B + 1] on the cpu", [=] {
+    attention_packed(x, x, x, zeros({2}));
+  });
+  misuse("bias", "bias must be f32 [2, T, T] with T at least 3 but is f32 [2, 2, 2]", [=] {
+    attention_packed(x, x, x, offsets_of({2, 3}), {.scale = 1, .causal = false, .mask = {}, .bias = zeros({2, 2, 2})});
+  });
+  misuse("mask", "a mask has no place here: the offsets say where texts end", [=] {
+    attention_packed(x, x, x, offsets_of({5}),
+                     {.scale = 1, .causal = false, .mask = zeros({1, 5}, DType::boolean), .bias = {}});
+  });
+  return room;
+}
+
 const Register attention_room(attention_cases());
+const Register attention_packed_room(attention_packed_cases());
 
 }  // namespace
 

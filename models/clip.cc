@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "kernels/arithmetic.h"
 #include "kernels/arrange.h"
-#include "kernels/attention.h"
 #include "kernels/cast.h"
 #include "kernels/embedding.h"
 #include "kernels/matmul.h"
@@ -89,15 +89,16 @@ ClipAttention::ClipAttention(const Params& p, const ClipTransformerConfig& c)
       out_proj(p / "out_proj", c.width, c.width, true, projection_init(c), init::zeros()),
       heads(c.heads) {}
 
-Tensor ClipAttention::operator()(const Tensor& x, bool causal) const {
+Tensor ClipAttention::operator()(const Tensor& x, const Packing& packing, bool causal) const {
   const Tensor weight = weight_as_(in_proj_weight, x.dtype()), bias = bias_as_(in_proj_bias, x.dtype());
-  const int64_t B = x.dim(0), T = x.dim(1), width = x.dim(2), D = width / heads;
+  const int64_t width = x.dim(1);
   const auto part = [&](int64_t i) {
-    const int64_t begin = i * width, end = begin + width;
-    return linear(x, weight.leading(begin, end), bias.leading(begin, end)).reshape({B, T, heads, D});
+    return linear(x, weight.leading(i * width, (i + 1) * width), bias.leading(i * width, (i + 1) * width));
   };
-  const Tensor y = attention(part(0), part(1), part(2), {.scale = inverse_root(D), .causal = causal, .mask = {}, .bias = {}});
-  return out_proj(y.reshape({B, T, width}));
+  AttentionOptions options;
+  options.scale = inverse_root(width / heads);
+  options.causal = causal;
+  return out_proj(packing.attend(part(0), part(1), part(2), heads, options));
 }
 
 ClipBlock::ClipBlock(const Params& p, const ClipTransformerConfig& tower, const ClipConfig& config)
@@ -108,8 +109,8 @@ ClipBlock::ClipBlock(const Params& p, const ClipTransformerConfig& tower, const 
       c_proj(p / "mlp" / "c_proj", hidden_width(tower, config), tower.width, true, projection_init(tower)),
       quick(config.quick_gelu) {}
 
-Tensor ClipBlock::operator()(const Tensor& x, bool causal) const {
-  const Tensor y = add(x, attn(ln_1(x), causal)), n = ln_2(y);
+Tensor ClipBlock::operator()(const Tensor& x, const Packing& packing, bool causal) const {
+  const Tensor y = add(x, attn(ln_1(x), packing, causal)), n = ln_2(y);
   return add(y, c_proj(quick ? quick_gelu(c_fc(n)) : c_fc(n, Activation::gelu)));
 }
 
@@ -132,9 +133,10 @@ Tensor ClipVision::operator()(const Tensor& images) const {
   const DType dtype = images.dtype();
   const Tensor patches = conv1(images).reshape({N, config.grid() * config.grid(), width});
   const Tensor token = add(Tensor::zeros({N, 1, width}, dtype, images.device()), cast(class_embedding, dtype));
-  Tensor x = ln_pre(add(concat({token, patches}, 1), cast(positional_embedding, dtype)));
-  for (const ClipBlock& block : blocks) x = block(x, false);
-  return matmul(ln_post(slice(x, 1, 0, 1).reshape({N, width})), cast(proj, dtype));
+  const Packing packing(N, 1 + patches.dim(1));
+  Tensor x = ln_pre(packing.pack(add(concat({token, patches}, 1), cast(positional_embedding, dtype))));  // [rows, width]
+  for (const ClipBlock& block : blocks) x = block(x, packing, false);
+  return matmul(ln_post(slice(packing.unpack(x), 1, 0, 1).reshape({N, width})), cast(proj, dtype));
 }
 
 ClipText::ClipText(const Params& p, const ClipConfig& c)
@@ -149,14 +151,19 @@ Tensor ClipText::operator()(const Tensor& ids, DType dtype) const {
   check(ids.rank() == 2 && ids.dtype() == DType::i64 && ids.dim(1) > 0 && ids.dim(1) <= config.context_length,
         "[clip] ids must be i64 [B, T] with T in [1, {}] but are {} {}", config.context_length, ids.dtype(), ids.shape());
   const int64_t B = ids.dim(0), T = ids.dim(1);
-  Tensor x = add(cast(token_embedding(ids), dtype), cast(positional_embedding.leading(0, T), dtype));
-  for (const ClipBlock& block : blocks) x = block(x, true);
-  const Tensor host = ids.to(Device::cpu), ends = Tensor::empty({B}, DType::i64);
+  const Tensor host = ids.to(Device::cpu), ends = Tensor::empty({B}, DType::i64), positions = Tensor::empty({B, T}, DType::i64);
+  const Tensor mask = Tensor::zeros({B, T}, DType::boolean);
   for (int64_t b = 0; b < B; ++b) {
-    const int64_t* row = host.data<int64_t>() + b * T;
-    ends.data<int64_t>()[b] = b * T + (std::max_element(row, row + T) - row);
+    const int64_t *row = host.data<int64_t>() + b * T, end = std::max_element(row, row + T) - row;
+    ends.data<int64_t>()[b] = b * T + end;
+    std::fill_n(mask.data<bool>() + b * T, end + 1, true);
+    std::iota(positions.data<int64_t>() + b * T, positions.data<int64_t>() + (b + 1) * T, 0);
   }
-  const Tensor last = index_select(x.reshape({B * T, config.text.width}), ends);
+  // Nothing before the end of text sees what comes after it.
+  const Packing packing("clip", mask, token_embedding.weight.device());
+  Tensor x = cast(add(token_embedding(packing.pack(ids)), embedding(positional_embedding, packing.pack(positions))), dtype);
+  for (const ClipBlock& block : blocks) x = block(x, packing, true);
+  const Tensor last = index_select(packing.unpack(x).reshape({B * T, config.text.width}), ends);
   return matmul(ln_final(last), cast(text_projection, dtype));
 }
 

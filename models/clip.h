@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "nn/layers.h"
+#include "nn/packing.h"
 
 namespace weft {
 
@@ -42,8 +43,8 @@ struct ClipAttention {
   Linear out_proj;
   int64_t heads;
   ClipAttention(const Params& p, const ClipTransformerConfig& config);
-  /// x [B, T, width] attends to itself.
-  Tensor operator()(const Tensor& x, bool causal) const;
+  /// x [rows, width]: every text attends to itself.
+  Tensor operator()(const Tensor& x, const Packing& packing, bool causal) const;
 
  private:
   ComputeWeight weight_as_, bias_as_;
@@ -55,7 +56,7 @@ struct ClipBlock {
   Linear c_fc, c_proj;
   bool quick;
   ClipBlock(const Params& p, const ClipTransformerConfig& tower, const ClipConfig& config);
-  Tensor operator()(const Tensor& x, bool causal) const;
+  Tensor operator()(const Tensor& x, const Packing& packing, bool causal) const;
 };
 
 /// The tower that reads images.
@@ -81,7 +82,7 @@ struct ClipText {
   Tensor text_projection;  // [width, embed_dim]
   ClipText(const Params& p, const ClipConfig& config);
   /// ids i64 [B, T], T at most context_length, -> embeddings [B, embed_dim] in `dtype`, not normalised, taken at each
-  /// row's first largest id: the end of text. What comes after it is not looked at.
+  /// row's first largest id: the end of text. What comes after it has no influence, and costs nothing on the cpu.
   Tensor operator()(const Tensor& ids, DType dtype) const;
 };
 

@@ -6,11 +6,11 @@
 #include "kernels/activation.h"
 #include "kernels/arithmetic.h"
 #include "kernels/arrange.h"
-#include "kernels/attention.h"
 #include "kernels/cast.h"
 #include "kernels/dropout.h"
 #include "kernels/embedding.h"
 #include "nn/config.h"
+#include "nn/packing.h"
 #include "tensor/autograd.h"
 
 namespace weft {
@@ -116,24 +116,23 @@ Tensor T5Encoder::operator()(const Tensor& ids, const Tensor& mask, DType dtype,
         ids.shape());
   check(mask.shape() == ids.shape() && mask.dtype() == DType::boolean, "[t5_encoder] mask must be bool {} but is {} {}",
         ids.shape(), mask.dtype(), mask.shape());
-  const int64_t B = ids.dim(0), T = ids.dim(1), H = config.num_heads, D = config.d_kv;
   const bool drops = config.dropout_rate > 0 && Training::active();
   check(!drops || random, "[t5_encoder] dropout needs a random generator");
   const auto drop = [&](const Tensor& t) { return drops ? dropout(t, config.dropout_rate, *random) : t; };
+  // Dropout draws by position, so that a seed means the same on either device: it keeps the padding.
+  const Packing packing("t5_encoder", mask, shared.weight.device(), !drops);
 
   AttentionOptions options;
-  options.mask = mask.to(shared.weight.device());
-  options.bias = cast(position_bias(*this, T), dtype);
-  Tensor x = drop(cast(shared(ids), dtype));  // [B, T, d_model]
+  options.bias = cast(position_bias(*this, packing.length()), dtype);
+  Tensor x = drop(cast(shared(packing.pack(ids)), dtype));  // [rows, d_model]
   for (const T5Block& block : blocks) {
     const Tensor n = block.attention_norm(x);
-    const Tensor attended = attention(block.q(n).reshape({B, T, H, D}), block.k(n).reshape({B, T, H, D}),
-                                      block.v(n).reshape({B, T, H, D}), options);
-    x = add(x, drop(block.o(attended.reshape({B, T, H * D}))));
+    const Tensor attended = packing.attend(block.q(n), block.k(n), block.v(n), config.num_heads, options);
+    x = add(x, drop(block.o(attended)));
     const Tensor f = block.feed_forward_norm(x);
     x = add(x, drop(block.wo(gated_gelu_tanh(block.wi_0(f), block.wi_1(f)))));
   }
-  return drop(final_layer_norm(x));
+  return packing.unpack(drop(final_layer_norm(x)));
 }
 
 }  // namespace weft

@@ -41,8 +41,9 @@ struct T5Encoder {
 
   T5Encoder(const Params& p, const T5Config& config);
 
-  /// ids i64 [B, T], mask bool [B, T] (true = a token) -> last hidden state [B, T, d_model] in `dtype`. Positions
-  /// without a token hold values of no meaning, finite. `random` feeds dropout and may be null where dropout_rate is 0.
+  /// ids i64 [B, T], mask bool [B, T], each row true up to its text's length -> last hidden state [B, T, d_model] in
+  /// `dtype`. Positions without a token hold values of no meaning, finite; on the cpu they cost nothing where no dropout
+  /// is active. `random` feeds dropout and may be null where dropout_rate is 0.
   Tensor operator()(const Tensor& ids, const Tensor& mask, DType dtype, Random* random = nullptr) const;
 };
 

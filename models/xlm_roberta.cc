@@ -4,10 +4,10 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/arithmetic.h"
-#include "kernels/attention.h"
 #include "kernels/cast.h"
 #include "models/text_pooling.h"
 #include "nn/config.h"
+#include "nn/packing.h"
 
 namespace weft {
 
@@ -92,13 +92,8 @@ namespace {
 // pad + the token's number in its text, counted from 1; pad where there is no token.
 Tensor positions_of(const Tensor& mask, int64_t pad) {
   const Tensor host = mask.to(Device::cpu), positions = Tensor::empty(mask.shape(), DType::i64);
-  for (int64_t b = 0; b < mask.dim(0); ++b) {
-    int64_t tokens = 0;
-    for (int64_t t = b * mask.dim(1); t < (b + 1) * mask.dim(1); ++t) {
-      const bool token = host.data<bool>()[t];
-      tokens += token;
-      positions.data<int64_t>()[t] = pad + (token ? tokens : 0);
-    }
+  for (int64_t i = 0; i < mask.numel(); ++i) {
+    positions.data<int64_t>()[i] = pad + (host.data<bool>()[i] ? i % mask.dim(1) + 1 : 0);
   }
   return positions;
 }
@@ -111,20 +106,19 @@ Tensor XlmRoberta::operator()(const Tensor& ids, const Tensor& mask, DType dtype
         ids.shape());
   check(mask.shape() == ids.shape() && mask.dtype() == DType::boolean,
         "[xlm_roberta] mask must be bool {} but is {} {}", ids.shape(), mask.dtype(), mask.shape());
-  const int64_t B = ids.dim(0), T = ids.dim(1), H = config.num_attention_heads, D = config.hidden_size / H;
-  const auto heads = [&](const Tensor& t) { return t.reshape({B, T, H, D}); };
+  const int64_t H = config.num_attention_heads;
+  const Packing packing("xlm_roberta", mask, word_embeddings.weight.device());
   AttentionOptions options;
-  options.scale = 1 / std::sqrt(static_cast<double>(D));
-  options.mask = mask.to(word_embeddings.weight.device());
-  const Tensor places = add(position_embeddings(positions_of(mask, config.pad_token_id)),
-                            token_type_embeddings.weight.leading(0, 1).reshape({config.hidden_size}));
-  Tensor x = embeddings_norm(cast(add(word_embeddings(ids), places), dtype));  // [B, T, hidden_size]
+  options.scale = 1 / std::sqrt(static_cast<double>(config.hidden_size / H));
+  const Tensor places = add(position_embeddings(packing.pack(positions_of(mask, config.pad_token_id))),
+                            token_type_embeddings.weight.leading(0, 1));
+  Tensor x = embeddings_norm(cast(add(word_embeddings(packing.pack(ids)), places), dtype));  // [rows, hidden_size]
   for (const XlmRobertaLayer& layer : layers) {
-    const Tensor attended = attention(heads(layer.query(x)), heads(layer.key(x)), heads(layer.value(x)), options);
-    x = layer.attention_norm(add(x, layer.attention_output(attended.reshape(x.shape()))));
+    const Tensor attended = packing.attend(layer.query(x), layer.key(x), layer.value(x), H, options);
+    x = layer.attention_norm(add(x, layer.attention_output(attended)));
     x = layer.output_norm(add(x, layer.output(layer.intermediate(x, Activation::gelu))));
   }
-  return x;
+  return packing.unpack(x);
 }
 
 MultilingualClipText::MultilingualClipText(const Params& p, const MultilingualClipConfig& c)

@@ -42,8 +42,9 @@ struct XlmRoberta {
   std::vector<XlmRobertaLayer> layers;
 
   XlmRoberta(const Params& p, const XlmRobertaConfig& config);
-  /// ids i64 [B, T], mask bool [B, T] (true = a token), T at most max_tokens() -> last hidden state [B, T, hidden_size]
-  /// in `dtype`. Positions without a token hold values of no meaning, finite.
+  /// ids i64 [B, T], mask bool [B, T], each row true up to its text's length, T at most max_tokens() -> last hidden state
+  /// [B, T, hidden_size] in `dtype`. Positions without a token hold values of no meaning, finite; on the cpu they cost
+  /// nothing.
   Tensor operator()(const Tensor& ids, const Tensor& mask, DType dtype) const;
 };
 

@@ -31,11 +31,12 @@ struct QueryPanels {
   }
 };
 
-// What every (batch element, head) of one call has in common.
+// What every (batch element, head) of one call has in common. Batch element b has the rows of q from query_starts[b] to
+// query_starts[b + 1], and so for k and v.
 template <class T>
 struct Problem {
   using A = accumulator_t<T>;
-  int64_t B, Tq, Tk, H, D;
+  int64_t B, Tq, Tk, H, D;  // Tq and Tk are those of the longest batch element
   A scale;
   bool causal;
   const T *q, *k, *v;
@@ -43,13 +44,18 @@ struct Problem {
   std::vector<A> bias;            // empty without a bias
   std::vector<A> off;             // [B or 1, Tk]: 0 for a key to attend to, else minus infinity
   std::vector<int64_t> key_ends;  // [B]: one past the last key to attend to
+  std::vector<int64_t> query_starts, key_starts;  // [B + 1]
 
   const A* off_row(int64_t b) const { return off.data() + (static_cast<int64_t>(off.size()) > Tk ? b * Tk : 0); }
   // Keys that a block of queries that ends at i_end may attend to.
   int64_t last_key(int64_t b, int64_t i_end) const { return causal ? std::min(key_ends[b], i_end) : key_ends[b]; }
+  int64_t queries(int64_t b) const { return query_starts[b + 1] - query_starts[b]; }
+  int64_t keys(int64_t b) const { return key_starts[b + 1] - key_starts[b]; }
   int64_t stride() const { return H * D; }
-  int64_t query_at(int64_t b, int64_t i, int64_t h) const { return ((b * Tq + i) * H + h) * D; }
-  int64_t key_at(int64_t b, int64_t h) const { return (b * Tk * H + h) * D; }
+  int64_t query_at(int64_t b, int64_t i, int64_t h) const { return ((query_starts[b] + i) * H + h) * D; }
+  int64_t key_at(int64_t b, int64_t h) const { return (key_starts[b] * H + h) * D; }
+  // Of the log-sum-exp of a batch element's rows: [H, queries], one element after the other.
+  int64_t lse_at(int64_t b, int64_t h) const { return query_starts[b] * H + h * queries(b); }
 };
 
 // The scores of one vector of queries in a block of keys: products of q and k in column `i` of s, and what is added to

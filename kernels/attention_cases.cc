@@ -186,7 +186,7 @@ Op attention_packed_cases() {
                           }});
   };
   add("one text", {5}, 2, 8);
-  add("a text of one token", {1, 2}, 1, 4);  // alone, its gradients of q and k would be 0 on paper
+  add("a text of one token", {1, 12}, 2, 16);  // alone, its gradients of q and k would be 0 on paper
   add("texts of other lengths", {3, 33, 1, 17}, 3, 16);
   add("with a bias", {4, 9, 31}, 2, 32, 31);
   add("with a bias for longer texts", {6, 2}, 2, 7, 9);

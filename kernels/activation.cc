@@ -63,6 +63,8 @@ Tensor sigmoid(const Tensor& x) { return activation_op<SigmoidMath>("sigmoid", x
 Tensor tanh(const Tensor& x) { return activation_op<TanhMath>("tanh", x); }
 Tensor exp(const Tensor& x) { return activation_op<ExpMath>("exp", x); }
 Tensor log(const Tensor& x) { return activation_op<LogMath>("log", x); }
+Tensor sin(const Tensor& x) { return activation_op<SinMath>("sin", x); }
+Tensor cos(const Tensor& x) { return activation_op<CosMath>("cos", x); }
 
 Tensor activate(const Tensor& x, Activation activation) {
   switch (activation) {

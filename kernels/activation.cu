@@ -15,6 +15,8 @@ struct SigmoidMath;
 struct TanhMath;
 struct ExpMath;
 struct LogMath;
+struct SinMath;
+struct CosMath;
 
 namespace {
 
@@ -59,6 +61,8 @@ WEFT_ACTIVATION(Sigmoid)
 WEFT_ACTIVATION(Tanh)
 WEFT_ACTIVATION(Exp)
 WEFT_ACTIVATION(Log)
+WEFT_ACTIVATION(Sin)
+WEFT_ACTIVATION(Cos)
 #undef WEFT_ACTIVATION
 
 void gated_forward_cuda(const Tensor& a, const Tensor& b, const Tensor& y) {

@@ -14,6 +14,8 @@ Tensor sigmoid(const Tensor& x);    // 1 / (1 + exp(-x))
 Tensor tanh(const Tensor& x);
 Tensor exp(const Tensor& x);
 Tensor log(const Tensor& x);  // log(0) = -infinity, NaN below 0
+Tensor sin(const Tensor& x);
+Tensor cos(const Tensor& x);
 
 enum class Activation { none, relu, gelu, gelu_tanh, silu };
 

@@ -40,6 +40,8 @@ const Register sigmoid_room(activation_cases("sigmoid", sigmoid));
 const Register tanh_room(activation_cases("tanh", tanh));
 const Register exp_room(activation_cases("exp", exp));
 const Register log_room(activation_cases("log", log, 0.1, 10));
+const Register sin_room(activation_cases("sin", sin));
+const Register cos_room(activation_cases("cos", cos));
 
 Op activate_cases() {
   Op room{"activate"};

@@ -6,6 +6,7 @@
 // Saved: x and w as far as the other's gradient needs them; y for relu.
 #include "kernels/conv2d.h"
 
+#include "kernels/arithmetic.h"
 #include "kernels/device/activation_math.h"
 #include "kernels/device/conv_cuda.h"
 #include "kernels/device/elementwise.h"
@@ -342,6 +343,46 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   };
   if (bias) return record("conv2d", y, {x, weight, bias}, backward);
   return record("conv2d", y, {x, weight}, backward);
+}
+
+// A convolution's passes in other parts: its gradient is the forward pass, and its forward pass the gradient.
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias, int stride, int padding) {
+  check_same("conv_transpose2d", x, weight);
+  check(x.rank() == 4 && weight.rank() == 4 && weight.dim(0) == x.dim(3),
+        "[conv_transpose2d] x must be [N, H, W, C] and weight [C, O, KH, KW] but they are {} and {}", x.shape(),
+        weight.shape());
+  check(stride >= 1 && padding >= 0,
+        "[conv_transpose2d] stride must be at least 1 and padding at least 0 but are {} and {}", stride, padding);
+  Sizes s{x.dim(0),      0,        0,        weight.dim(1), x.dim(3), weight.dim(2),
+          weight.dim(3), x.dim(1), x.dim(2), stride,        padding,  1};
+  s.h = (s.oh - 1) * stride - 2 * padding + s.kh, s.w = (s.ow - 1) * stride - 2 * padding + s.kw;
+  check(s.oh > 0 && s.ow > 0 && s.h > 0 && s.w > 0,
+        "[conv_transpose2d] images must have at least 1 pixel but would become {} x {} from {} x {}", s.h, s.w, s.oh,
+        s.ow);
+  if (bias) {
+    check_same("conv_transpose2d", x, bias);
+    check(bias.shape() == Shape{s.c}, "[conv_transpose2d] bias must have shape [{}] but has {}", s.c, bias.shape());
+  }
+  s.keep_weights = !weight.needs_grad();
+  const bool need_x = x.needs_grad(), need_w = weight.needs_grad();
+  Tensor y = Tensor::empty({s.n, s.h, s.w, s.c}, x.dtype(), x.device());
+  backward_data(x, weight, y, s);
+  y = record("conv_transpose2d", y, {x, weight},
+             [s, x_shape = x.shape(), w_shape = weight.shape(), x = need_w ? x.detach() : Tensor(),
+              w = need_x ? weight.detach() : Tensor()](const Tensor& dy) -> Tensors {
+               Tensor dx, dw;
+               if (w) {
+                 dx = Tensor::empty(x_shape, dy.dtype(), dy.device());
+                 forward(dy, w, {}, false, dx, s);
+               }
+               if (x) {
+                 dw = Tensor::empty(w_shape, dy.dtype(), dy.device());
+                 if (x.numel() == 0) dw.fill(0);
+                 else backward_weights(dy, x, dw, s);
+               }
+               return {dx, dw};
+             });
+  return bias ? add(y, bias) : y;
 }
 
 std::pair<Tensor, Tensor> fold_batch_norm(const Tensor& weight, const Tensor& gamma, const Tensor& beta,

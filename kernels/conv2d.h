@@ -20,6 +20,13 @@ struct Conv2dOptions {
 /// OH = (H + 2 padding - KH) / stride + 1. All of one dtype; sums are taken in f32 (f64 for f64).
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dOptions& options = {});
 
+/// The transpose of conv2d, which makes images larger: every pixel of x adds its kernel to y.
+/// y[n, i stride + p - padding, j stride + q - padding, o] += x[n, i, j, c] w[c, o, p, q], then bias[o] everywhere.
+/// x [N, H, W, C], weight [C, O, KH, KW] (PyTorch's order), bias [O] or undefined -> [N, OH, OW, O] with
+/// OH = (H - 1) stride - 2 padding + KH. All of one dtype; sums are taken in f32 (f64 for f64).
+Tensor conv_transpose2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, int stride = 1,
+                        int padding = 0);
+
 /// The weight and bias of one convolution that does what a convolution without bias followed by batch norm does in
 /// inference: weight gamma / sqrt(var + eps), beta - mean gamma / sqrt(var + eps). gamma, beta, mean, var [O] of the
 /// parameters' dtype beside weight [O, ..]; both results have weight's dtype. No gradient.

@@ -44,6 +44,34 @@ Taps bilinear_taps(int64_t in, int64_t out, bool antialias) {
   return taps;
 }
 
+// Keys 1981, "Cubic convolution interpolation for digital image processing", with a = -1/2.
+double keys_cubic(double x) {
+  x = std::fabs(x);
+  if (x <= 1) return (1.5 * x - 2.5) * x * x + 1;
+  return x < 2 ? ((-0.5 * x + 2.5) * x - 4) * x + 2 : 0;
+}
+
+Taps cubic_taps(int64_t in, int64_t out, bool zeros_outside) {
+  Taps taps;
+  const double step = static_cast<double>(in) / static_cast<double>(out), stretch = std::max(step, 1.0);
+  for (int64_t i = 0; i < out; ++i) {
+    const double centre = step * (static_cast<double>(i) + 0.5) - 0.5;
+    const auto begin = static_cast<int64_t>(std::ceil(centre - 2 * stretch));
+    const auto end = static_cast<int64_t>(std::floor(centre + 2 * stretch)) + 1;
+    std::vector<double> inside;
+    double sum = 0;
+    for (int64_t a = begin; a < end; ++a) {
+      const double weight = keys_cubic((static_cast<double>(a) - centre) / stretch);
+      const bool is_inside = a >= 0 && a < in;
+      if (is_inside) inside.push_back(weight);
+      if (is_inside || zeros_outside) sum += weight;
+    }
+    for (double& w : inside) w /= sum;
+    taps.add(std::max<int64_t>(begin, 0), inside);
+  }
+  return taps;
+}
+
 Taps nearest_taps(int64_t in, int64_t out) {
   Taps taps;
   // Whole numbers: floor((i + 1/2) in / out).
@@ -149,6 +177,12 @@ Tensor resize_bilinear(const Tensor& x, int64_t height, int64_t width, bool anti
   check_sizes("resize_bilinear", x, height, width);
   return resize("resize_bilinear", x, bilinear_taps(x.dim(1), height, antialias),
                 bilinear_taps(x.dim(2), width, antialias));
+}
+
+Tensor resize_cubic(const Tensor& x, int64_t height, int64_t width, bool zeros_outside) {
+  check_sizes("resize_cubic", x, height, width);
+  return resize("resize_cubic", x, cubic_taps(x.dim(1), height, zeros_outside),
+                cubic_taps(x.dim(2), width, zeros_outside));
 }
 
 Tensor resize_nearest(const Tensor& x, int64_t height, int64_t width) {

@@ -63,6 +63,13 @@ const Register bilinear_room(resize_cases("resize_bilinear_plain", "resize_bilin
                                           [](const Tensor& x, int64_t h, int64_t w) {
                                             return resize_bilinear(x, h, w, false);
                                           }));
+const Register cubic_room(resize_cases("resize_cubic", "resize_cubic", [](const Tensor& x, int64_t h, int64_t w) {
+  return resize_cubic(x, h, w);
+}));
+const Register cubic_inside_room(resize_cases("resize_cubic_inside", "resize_cubic",
+                                              [](const Tensor& x, int64_t h, int64_t w) {
+                                                return resize_cubic(x, h, w, false);
+                                              }));
 const Register nearest_room(resize_cases("resize_nearest", "resize_nearest", resize_nearest));
 
 }  // namespace

@@ -60,4 +60,14 @@ struct Log {
   __device__ static float slope(float x) { return 1 / x; }
 };
 
+struct Sin {
+  __device__ static float value(float x) { return sinf(x); }
+  __device__ static float slope(float x) { return cosf(x); }
+};
+
+struct Cos {
+  __device__ static float value(float x) { return cosf(x); }
+  __device__ static float slope(float x) { return -sinf(x); }
+};
+
 }  // namespace weft::device

@@ -67,4 +67,16 @@ struct LogMath {
   template <class A> static A slope(A x) { return 1 / x; }
 };
 
+struct SinMath {
+  static constexpr bool from_result = false;
+  template <class A> static A value(A x) { return std::sin(x); }
+  template <class A> static A slope(A x) { return std::cos(x); }
+};
+
+struct CosMath {
+  static constexpr bool from_result = false;
+  template <class A> static A value(A x) { return std::cos(x); }
+  template <class A> static A slope(A x) { return -std::sin(x); }
+};
+
 }  // namespace weft

@@ -1,0 +1,73 @@
+// The recorded cascade of tests/golden/imagen, which its README.md describes.
+#pragma once
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <string>
+
+#include "kernels/arrange.h"
+#include "models/cascade.h"
+#include "tensor/autograd.h"
+
+namespace weft {
+
+/// max |a - b| / (|b| + max |b|); infinite where either is not a number.
+inline double error_of(const Tensor& a, const Tensor& b) {
+  REQUIRE(a.defined());
+  REQUIRE(a.shape() == b.shape());
+  const std::vector<double> x = a.to_doubles(), y = b.to_doubles();
+  double largest = 0, worst = 0;
+  for (const double v : y) largest = std::max(largest, std::abs(v));
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (x[i] == y[i]) continue;
+    const double e = std::abs(x[i] - y[i]) / (std::abs(y[i]) + largest);
+    worst = std::isnan(e) ? std::numeric_limits<double>::infinity() : std::max(worst, e);
+  }
+  return worst;
+}
+
+inline std::string imagen_file(const std::string& name) { return std::string(WEFT_TESTS) + "/golden/imagen/" + name; }
+
+struct ImagenGolden {
+  Safetensors file{imagen_file("golden.safetensors")};
+
+  Tensor operator()(const std::string& name) const { return file.tensor(name); }
+  /// An image or a batch of them, [B, C, H, W] on disk, as [B, H, W, C].
+  Tensor image(const std::string& name) const { return permute(file.tensor(name), {0, 2, 3, 1}); }
+  TextBatch text() const { return {file.tensor("text_embeds"), file.tensor("text_mask")}; }
+};
+
+inline CascadeConfig tiny_cascade() {
+  CascadeConfig c;
+  for (UnetConfig& u : c.unets) {
+    u.dim = 16, u.cond_dim = 24, u.text_embed_dim = 20;
+    u.dim_mults = {1, 2};
+    u.attn_heads = 2, u.attn_dim_head = 8, u.max_text_len = 12, u.attn_pool_num_latents = 4, u.resnet_groups = 4;
+    u.num_resnet_blocks = {1, 1};
+    u.layer_attns = {0, 1};
+    u.layer_cross_attns = {1, 1};
+  }
+  c.unets[1].num_resnet_blocks = {1, 2};
+  c.unets[1].layer_cross_attns = {0, 1};
+  c.image_sizes = {16, 32};
+  c.timesteps = 5;
+  c.compat = Compat::glami;
+  return c;
+}
+
+/// One UNet of it, the other left out.
+struct TinyCascade {
+  ParameterSet set;
+  Cascade cascade;
+  explicit TinyCascade(int unet, DType dtype = DType::f32, Device device = Device::cpu)
+      : set(0, dtype, device),
+        cascade(Params(set).from(Safetensors(imagen_file(fmt::format("unet{}_weights.safetensors", unet)))),
+                tiny_cascade(), {unet == 0, unet == 1}) {
+    set.check_all_used();
+  }
+};
+
+}  // namespace weft

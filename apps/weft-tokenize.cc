@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   app.footer("Example: echo 'červené tričko' | weft-tokenize --model data/emoji13");
   std::string model;
   bool decode = false, eos = false;
-  app.add_option("--model", model, "SentencePiece unigram model, or a folder with spiece.model")
+  app.add_option("--model", model, "SentencePiece model (unigram or BPE), or a folder with spiece.model")
       ->required()
       ->type_name("FILE|DIR");
   auto* const decode_flag = app.add_flag("--decode", decode, "Read ids and write text");

@@ -38,6 +38,19 @@ inline std::string normalizer(const std::string& fields) { return bytes(3, field
 /// No dummy prefix and no change to whitespace: what goes in is what is cut.
 inline std::string verbatim() { return normalizer(integer(3, 0) + integer(4, 0) + integer(5, 0)); }
 
+/// A BPE model in which most pieces are unused, so that what was merged is taken apart again, some of it in two ways.
+inline std::string bpe_with_unused_pieces() {
+  std::string model = piece("<unk>", 0, 2) + piece("</s>", 0, 3);
+  for (const char* letter : {"a", "b", "g"}) model += piece(letter, -9);
+  float score = -1;
+  for (const char* text : {"ab", "ba", "aa", "abg", "bab", "aba", "abab", "ga", "gb", "gab", "bga", "aag", "abba"}) {
+    model += piece(text, score, score < -1.6f ? 5 : 1);
+    score -= 0.2f;
+  }
+  return model + piece("aaa", -1, 5) + piece("bg", -1, 5) + piece("gg", -1.2f, 5) + piece("gbgb", 0, 4) +
+         piece("fi", 0, 4) + trainer(integer(3, 2)) + verbatim();
+}
+
 /// Three letters, whose runs can be cut in many ways of equal or nearly equal score, beside an unused and a
 /// user-defined piece.
 inline std::string many_ties() {

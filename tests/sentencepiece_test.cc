@@ -67,7 +67,7 @@ void use(const SentencePiece& tokenizer) {
 TEST_CASE("ids and decoded text are the library's") {
   const auto texts = lines_of(goldens / "sentencepiece_texts.txt");
   REQUIRE(texts.size() > 50);
-  for (const std::string name : {"rules", "identity", "symbols", "suffix", "spaces"}) {
+  for (const std::string name : {"rules", "identity", "symbols", "suffix", "spaces", "bpe", "bpe_bytes"}) {
     CAPTURE(name);
     const SentencePiece tokenizer = golden(name);
     const auto ids = lines_of(goldens / "sentencepiece" / fmt::format("{}.ids", name));
@@ -141,6 +141,37 @@ TEST_CASE("a run of unknown characters is one piece, unused pieces are never cho
   CHECK(tokenizer.decode(std::vector<int>{3, 0, 2}) == "ab \xe2\x81\x87 b");
 }
 
+TEST_CASE("what BPE merged into an unused piece is taken apart where it was joined last") {
+  using namespace handmade;
+  const std::string letters = piece("<unk>", 0, 2) + piece("a", -1) + piece("b", -2) + piece("g", -3);
+  const std::string bpe = trainer(integer(3, 2)) + verbatim();
+  const auto ids = [](const std::string& model, const char* text) {
+    return SentencePiece::parse(model, "x.model").encode(text);
+  };
+  CHECK(ids(letters + piece("ab", -1, 5) + bpe, "ab") == std::vector<int>{1, 2});
+  CHECK(ids(letters + piece("ab", -1, 5) + piece("abg", -2) + bpe, "abgab") == std::vector<int>{5, 1, 2});
+  CHECK(ids(letters + piece("ab", -1) + piece("abg", -2, 5) + bpe, "abg") == std::vector<int>{4, 3});
+  // The higher score first; of equal ones the leftmost; a user-defined piece never grows.
+  CHECK(ids(letters + piece("ab", -2) + piece("bg", -1) + bpe, "abg") == std::vector<int>{1, 5});
+  CHECK(ids(letters + piece("aa", -1) + bpe, "aaa") == std::vector<int>{4, 1});
+  CHECK(ids(letters + piece("ab", -1) + piece("bg", 0, 4) + piece("abg", 0) + bpe, "abg") == std::vector<int>{1, 5});
+  CHECK(ids(letters + bpe, "čžab\xff") == std::vector<int>{0, 1, 2, 0});
+}
+
+TEST_CASE("tokens carry the text that they stand for") {
+  const SentencePiece tokenizer = golden("bpe");
+  const auto tokens = tokenizer.encode_tokens("ča 漢字");
+  REQUIRE(tokens.size() >= 3);
+  CHECK(tokens.back().id == tokenizer.unk_id());
+  CHECK(tokens.back().text == "漢字");
+  CHECK(tokenizer.decode_tokens(tokens) == "ča 漢字");
+  for (const char* text : {"", "a 漢 b", "čau <mask> ■"}) {
+    std::vector<int> ids;
+    for (const auto& token : tokenizer.encode_tokens(text)) ids.push_back(token.id);
+    CHECK(ids == tokenizer.encode(text));
+  }
+}
+
 TEST_CASE("the dummy space is stripped once, or every space where whitespace was removed") {
   const std::string model = handmade::piece("<unk>", 0, 2) + handmade::piece("▁", -1);
   const std::vector<int> spaces = {1, 1, 1};
@@ -174,8 +205,9 @@ TEST_CASE("a malformed model is one line with file, byte, expected and found") {
   CHECK(error_of(unk + a + a) == "x.model: byte 30: expected a new text in piece 2, found that of piece 1 again");
   CHECK(error_of(unk + unk) == "x.model: byte 18: expected a new text in piece 1, found that of piece 0 again");
   CHECK(error_of(unk + piece("<x>", 0, 2)) == "x.model: byte 18: expected one unknown piece, found pieces 0 and 1");
-  CHECK(error_of(unk + a + trainer(integer(3, 2))) == "x.model: byte 30: expected model type unigram, found BPE");
-  CHECK(error_of(unk + a + trainer(integer(3, 77))) == "x.model: byte 30: expected model type unigram, found 77");
+  CHECK(error_of(unk + a + trainer(integer(3, 3))) == "x.model: byte 30: expected model type unigram or BPE, found word");
+  CHECK(error_of(unk + a + trainer(integer(3, 77))) == "x.model: byte 30: expected model type unigram or BPE, found 77");
+  CHECK(error_of(unk + trainer(integer(3, 2))) == "x.model: expected pieces that text can hold, found none in 1 pieces");
   CHECK(error_of(unk + piece("", -1)) == "x.model: byte 18: expected text in piece 1, found none");
   CHECK(error_of(unk + piece(std::string("a\0b", 3), -1)) ==
         "x.model: byte 18: expected text in piece 1, found a zero byte");

@@ -33,6 +33,15 @@ int PieceTrie::insert(std::string_view key, int value) {
   return before;
 }
 
+int PieceTrie::find(std::string_view key) const {
+  std::uint32_t node = root;
+  for (const char c : key) {
+    node = step(node, static_cast<unsigned char>(c));
+    if (node == none) return -1;
+  }
+  return values_[node];
+}
+
 std::size_t PieceTrie::longest_prefix(std::string_view text) const {
   std::size_t longest = 0;
   std::uint32_t node = root;

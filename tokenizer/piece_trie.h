@@ -32,6 +32,9 @@ class PieceTrie {
   /// The value of the string that ends at `node`, or -1.
   int value(std::uint32_t node) const { return values_[node]; }
 
+  /// The value of `key`, or -1.
+  int find(std::string_view key) const;
+
   /// Length of the longest string that is a prefix of `text`, or 0.
   std::size_t longest_prefix(std::string_view text) const;
 

@@ -62,7 +62,11 @@ SentencePiece SentencePiece::parse(std::string_view bytes, std::string_view file
   sp.read_pieces(model, file);
   sp.unk_surface_ = model.unk_surface;
   sp.byte_fallback_ = model.byte_fallback;
-  sp.unigram_ = Unigram(model, file);
+  if (model.type == SegmentationType::bpe) {
+    sp.segmentation_ = Bpe(model, file);
+  } else {
+    sp.segmentation_ = Unigram(model, file);
+  }
 
   PieceTrie user_defined;
   for (int id = 0; const auto& piece : model.pieces) {
@@ -117,13 +121,17 @@ void SentencePiece::read_pieces(const SentencePieceModel& model, std::string_vie
   pad_id_ = control(model.pad_piece);
 }
 
+std::vector<Segment> SentencePiece::segment_from_end(std::string_view normalized) const {
+  return std::visit([&](const auto& segmentation) { return segmentation.segment_from_end(normalized); }, segmentation_);
+}
+
 std::vector<int> SentencePiece::encode(std::string_view text) const {
   const std::string normalized = normalizer_(text);
   std::vector<int> ids;
   ids.reserve(normalized.size() / 3 + 8);
   // Backwards. A run of unknown characters becomes one unknown piece, or the bytes of each character.
-  for (const auto& [start, size, id] : unigram_.segment_from_end(normalized)) {
-    if (id != Unigram::unknown) {
+  for (const auto& [start, size, id] : segment_from_end(normalized)) {
+    if (id != Segment::unknown) {
       ids.push_back(id);
     } else if (byte_fallback_) {
       for (std::uint32_t i = start + size; i > start; --i) {
@@ -135,6 +143,30 @@ std::vector<int> SentencePiece::encode(std::string_view text) const {
   }
   std::reverse(ids.begin(), ids.end());
   return ids;
+}
+
+std::vector<SentencePiece::Token> SentencePiece::encode_tokens(std::string_view text) const {
+  const std::string normalized = normalizer_(text);
+  std::vector<Segment> segments = segment_from_end(normalized);
+  std::vector<Token> tokens;
+  tokens.reserve(segments.size());
+  for (std::size_t i = segments.size(); i-- > 0;) {
+    const auto& [start, size, id] = segments[i];
+    const std::string_view surface = std::string_view(normalized).substr(start, size);
+    if (id != Segment::unknown) {
+      tokens.push_back({id, std::string(piece(id))});
+    } else if (byte_fallback_) {
+      for (const char c : surface) {
+        const int byte = byte_ids_[static_cast<unsigned char>(c)];
+        tokens.push_back({byte, std::string(piece(byte))});
+      }
+    } else if (tokens.empty() || tokens.back().id != unk_id_) {
+      tokens.push_back({unk_id_, std::string(surface)});
+    } else {
+      tokens.back().text += surface;
+    }
+  }
+  return tokens;
 }
 
 TokenBatch SentencePiece::encode_padded(std::span<const std::string> texts, std::size_t length, bool eos) const {
@@ -157,37 +189,62 @@ TokenBatch SentencePiece::encode_padded(std::span<const std::string> texts, std:
   return batch;
 }
 
-std::string SentencePiece::decode(std::span<const int> ids) const {
-  std::string out, bytes;
-  bool stripped = false;
-  for (const int id : ids) {
-    check_id(id);
-    if (types_[id] == PieceType::byte) {
-      bytes += static_cast<char>(*byte_of(piece(id)));
-      continue;
+// Puts the text of pieces together, one after the other.
+class SentencePiece::Decoder {
+ public:
+  explicit Decoder(const SentencePiece& model) : model_(model) {}
+
+  void add(int id, std::string_view text) {
+    const PieceType type = model_.type(id);
+    if (type == PieceType::byte) {
+      bytes_ += static_cast<char>(*byte_of(model_.piece(id)));
+      return;
     }
-    append_bytes_as_text(bytes, out);
-    bytes.clear();
-    if (types_[id] == PieceType::control) continue;
-    if (id == unk_id_) {
-      out += unk_surface_;
-      continue;
+    end_bytes();
+    if (type == PieceType::control) return;
+    if (type == PieceType::unknown) {
+      out_ += text == model_.piece(id) ? model_.unk_surface_ : text;
+      return;
     }
-    std::string_view text = piece(id);
     // The dummy prefix is not part of the text; where whitespace was removed, none can have been at the start.
-    if (out.empty() && (strip_every_first_space_ || (strip_first_space_ && !stripped)) &&
-        text.starts_with(space_symbol)) {
+    const bool strips = model_.strip_every_first_space_ || (model_.strip_first_space_ && !stripped_);
+    if (out_.empty() && strips && text.starts_with(space_symbol)) {
       text.remove_prefix(space_symbol.size());
-      stripped = true;
+      stripped_ = true;
     }
     for (std::size_t at; (at = text.find(space_symbol)) != text.npos; text.remove_prefix(at + space_symbol.size())) {
-      out += text.substr(0, at);
-      out += ' ';
+      out_ += text.substr(0, at);
+      out_ += ' ';
     }
-    out += text;
+    out_ += text;
   }
-  append_bytes_as_text(bytes, out);
-  return denormalize_ ? denormalizer_(out) : out;
+
+  std::string finish() {
+    end_bytes();
+    return model_.denormalize_ ? model_.denormalizer_(out_) : std::move(out_);
+  }
+
+ private:
+  void end_bytes() {
+    append_bytes_as_text(bytes_, out_);
+    bytes_.clear();
+  }
+
+  const SentencePiece& model_;
+  std::string out_, bytes_;
+  bool stripped_ = false;
+};
+
+std::string SentencePiece::decode(std::span<const int> ids) const {
+  Decoder decoder(*this);
+  for (const int id : ids) decoder.add(id, piece(id));
+  return decoder.finish();
+}
+
+std::string SentencePiece::decode_tokens(std::span<const Token> tokens) const {
+  Decoder decoder(*this);
+  for (const auto& [id, text] : tokens) decoder.add(id, text);
+  return decoder.finish();
 }
 
 void SentencePiece::check_id(int id) const {

@@ -1,10 +1,12 @@
-// SentencePiece unigram tokenizer (Kudo 2018, https://arxiv.org/abs/1804.10959), with the ids of the sentencepiece
-// library 0.1.97: the same normalisation, the same arithmetic in the search (so that ties break the same way), the same
-// treatment of what is unknown.
+// SentencePiece tokenizer, unigram (Kudo 2018, https://arxiv.org/abs/1804.10959) or BPE, with the ids of the
+// sentencepiece library 0.1.97: the same normalisation, the same arithmetic in the search (so that ties break the same
+// way), the same treatment of what is unknown.
 #pragma once
 
+#include "tokenizer/bpe.h"
 #include "tokenizer/sentencepiece_model.h"
 #include "tokenizer/text_normalizer.h"
+#include "tokenizer/token_batch.h"
 #include "tokenizer/unigram.h"
 
 #include <array>
@@ -13,22 +15,15 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 namespace weft {
 
-/// Texts cut to the same length, row-major [count, length]. mask is 1 where there is a token and 0 where there is
-/// padding.
-struct TokenBatch {
-  std::size_t count = 0, length = 0;
-  std::vector<std::int32_t> ids;
-  std::vector<std::uint8_t> mask;
-};
-
 class SentencePiece {
  public:
   /// Reads a `.model` file, or spiece.model in a folder. Throws std::runtime_error in one line with file, byte,
-  /// expected and found when it cannot be read, is malformed, or is not a unigram model.
+  /// expected and found when it cannot be read, is malformed, or is neither a unigram nor a BPE model.
   static SentencePiece load(const std::filesystem::path& path);
 
   /// The same from bytes in memory; `file` names them in errors.
@@ -36,6 +31,13 @@ class SentencePiece {
 
   /// Ids of the best segmentation of `text`, which may be any bytes. No end-of-sentence is added.
   std::vector<int> encode(std::string_view text) const;
+
+  /// A token and its text: that of the piece, or, for the unknown one, what of the normalised text it stands for.
+  struct Token {
+    int id;
+    std::string text;
+  };
+  std::vector<Token> encode_tokens(std::string_view text) const;
 
   /// Ids of each text, cut to `length` tokens with the end-of-sentence (where `eos`) as the last that is kept, then
   /// padded: mT5's way. Throws std::invalid_argument when the model lacks the pad piece or the end-of-sentence that is
@@ -45,6 +47,9 @@ class SentencePiece {
   /// Text of the ids: byte pieces are put together (U+FFFD for what is not UTF-8), control pieces are left out. Throws
   /// std::invalid_argument for an id that the model does not have.
   std::string decode(std::span<const int> ids) const;
+
+  /// Text of tokens: those that are no piece of the model (id unk_id(), another text) stay as they are written.
+  std::string decode_tokens(std::span<const Token> tokens) const;
 
   int size() const { return static_cast<int>(types_.size()); }
   int unk_id() const { return unk_id_; }
@@ -60,6 +65,8 @@ class SentencePiece {
   SentencePiece() = default;
   void read_pieces(const SentencePieceModel& model, std::string_view file);
   void check_id(int id) const;
+  std::vector<Segment> segment_from_end(std::string_view normalized) const;
+  class Decoder;
 
   std::string texts_;  // of all pieces, one after the other; text_ends_ says where each ends
   std::vector<std::uint32_t> text_ends_;
@@ -69,7 +76,7 @@ class SentencePiece {
   int unk_id_ = -1, bos_id_ = -1, eos_id_ = -1, pad_id_ = -1;
   std::string unk_surface_;
   bool byte_fallback_ = false, denormalize_ = false, strip_first_space_ = false, strip_every_first_space_ = false;
-  Unigram unigram_;
+  std::variant<Unigram, Bpe> segmentation_;
   TextNormalizer normalizer_, denormalizer_;
 };
 

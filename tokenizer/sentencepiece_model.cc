@@ -33,17 +33,18 @@ SentencePieceModel::Piece read_piece(ProtoReader reader, std::size_t number, std
   return piece;
 }
 
-void read_model_type(const ProtoReader& reader, std::string_view file) {
+SegmentationType read_model_type(const ProtoReader& reader, std::string_view file) {
   const std::uint64_t type = reader.integer();
   const char* const names[] = {"", "unigram", "BPE", "word", "char"};
-  check_input(type == 1, "{}: byte {}: expected model type unigram, found {}", file, reader.offset(),
-              type < std::size(names) && type > 0 ? names[type] : fmt::format("{}", type));
+  check_input(type == 1 || type == 2, "{}: byte {}: expected model type unigram or BPE, found {}", file,
+              reader.offset(), type < std::size(names) && type > 0 ? names[type] : fmt::format("{}", type));
+  return static_cast<SegmentationType>(type);
 }
 
 void read_trainer_spec(ProtoReader reader, SentencePieceModel& model, std::string_view file) {
   while (reader.next()) {
     switch (reader.field()) {
-      case 3: read_model_type(reader, file); break;
+      case 3: model.type = read_model_type(reader, file); break;
       case 24: model.normalizer.whitespace_as_suffix = reader.boolean(); break;
       case 35: model.byte_fallback = reader.boolean(); break;
       case 44: model.unk_surface = reader.bytes(); break;
@@ -87,6 +88,21 @@ SentencePieceModel read_sentencepiece_model(std::string_view bytes, std::string_
   check_input(!model.pieces.empty(), "{}: byte {}: expected a SentencePiece model, found no pieces", file,
               bytes.size());
   return model;
+}
+
+PieceTrie text_pieces(const SentencePieceModel& model, std::string_view file) {
+  PieceTrie trie;
+  for (int id = 0; const auto& piece : model.pieces) {
+    if (piece.type == PieceType::normal || piece.type == PieceType::user_defined || piece.type == PieceType::unused) {
+      const int before = trie.insert(piece.text, id);
+      check_input(before < 0, "{}: byte {}: expected a new text in piece {}, found that of piece {} again", file,
+                  piece.offset, id, before);
+    }
+    ++id;
+  }
+  check_input(!trie.empty(), "{}: expected pieces that text can hold, found none in {} pieces", file,
+              model.pieces.size());
+  return trie;
 }
 
 }  // namespace weft

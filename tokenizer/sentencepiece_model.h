@@ -3,6 +3,8 @@
 // reader.
 #pragma once
 
+#include "tokenizer/piece_trie.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -11,6 +13,8 @@
 namespace weft {
 
 enum class PieceType : std::uint8_t { normal = 1, unknown = 2, control = 3, user_defined = 4, unused = 5, byte = 6 };
+
+enum class SegmentationType : std::uint8_t { unigram = 1, bpe = 2 };
 
 struct SentencePieceModel {
   struct Piece {
@@ -29,6 +33,7 @@ struct SentencePieceModel {
     bool whitespace_as_suffix = false;  ///< the dummy space goes to the end of the text
   };
 
+  SegmentationType type = SegmentationType::unigram;
   std::vector<Piece> pieces;
   Normalizer normalizer;    ///< applied to text before it is cut
   Normalizer denormalizer;  ///< applied to decoded text where it has a charsmap
@@ -38,8 +43,12 @@ struct SentencePieceModel {
 };
 
 /// Reads a model; the result points into `bytes`. `file` names it in errors. Throws std::runtime_error when the bytes
-/// are no such message, when the model is not of the unigram type, or when a piece is empty, holds a zero byte, or has
+/// are no such message, when the model is neither of the unigram nor of the BPE type, or when a piece is empty, holds a zero byte, or has
 /// a score that is not finite.
 SentencePieceModel read_sentencepiece_model(std::string_view bytes, std::string_view file);
+
+/// The pieces that can be found in text (normal, user-defined and unused ones) with their ids. Throws
+/// std::runtime_error naming `file` when two of them are the same or there are none.
+PieceTrie text_pieces(const SentencePieceModel& model, std::string_view file);
 
 }  // namespace weft

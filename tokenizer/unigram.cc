@@ -24,22 +24,16 @@ Unigram::Unigram(const SentencePieceModel& model, std::string_view file) {
   }
   unknown_score_ = min_score - unknown_penalty;
 
-  for (int id = 0; const auto& piece : model.pieces) {
+  trie_ = text_pieces(model, file);
+  for (const auto& piece : model.pieces) {
     const bool user_defined = piece.type == PieceType::user_defined;
     // A user-defined piece always wins. The product is in float and the difference in double, as in the library.
     scores_.push_back(user_defined ? piece.text.size() * max_score - 0.1 : piece.score);
     usable_.push_back(piece.type != PieceType::unused);
-    if (user_defined || piece.type == PieceType::normal || piece.type == PieceType::unused) {
-      const int before = trie_.insert(piece.text, id);
-      check_input(before < 0, "{}: byte {}: expected a new text in piece {}, found that of piece {} again", file,
-                  piece.offset, id, before);
-    }
-    ++id;
   }
-  check_input(!trie_.empty(), "{}: expected pieces that text can hold, found none in {} pieces", file, scores_.size());
 }
 
-std::vector<Unigram::Segment> Unigram::segment_from_end(std::string_view text) const {
+std::vector<Segment> Unigram::segment_from_end(std::string_view text) const {
   constexpr std::uint32_t unreached = std::numeric_limits<std::uint32_t>::max();
   check(text.size() < unreached, "[unigram] text must have less than {} bytes but has {}", unreached, text.size());
   const auto size = static_cast<std::uint32_t>(text.size());
@@ -48,7 +42,7 @@ std::vector<Unigram::Segment> Unigram::segment_from_end(std::string_view text) c
   struct Best {
     float score = 0;
     std::uint32_t start = unreached;
-    int id = unknown;
+    int id = Segment::unknown;
   };
   std::vector<Best> best(size + 1);
   for (std::uint32_t start = 0; start < size;) {
@@ -70,7 +64,7 @@ std::vector<Unigram::Segment> Unigram::segment_from_end(std::string_view text) c
     if (!character_is_piece) {
       Best& after = best[start + character];
       const float score = unknown_score_ + score_here;
-      if (after.start == unreached || score > after.score) after = {score, start, unknown};
+      if (after.start == unreached || score > after.score) after = {score, start, Segment::unknown};
     }
     start += character;
   }

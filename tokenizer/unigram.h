@@ -2,9 +2,9 @@
 #pragma once
 
 #include "tokenizer/piece_trie.h"
+#include "tokenizer/segment.h"
 #include "tokenizer/sentencepiece_model.h"
 
-#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -12,12 +12,6 @@ namespace weft {
 
 class Unigram {
  public:
-  struct Segment {
-    std::uint32_t start, size;  ///< bytes of the text
-    int id;                     ///< a piece, or `unknown` for one character that is no piece
-  };
-  static constexpr int unknown = -1;
-
   Unigram() = default;
 
   /// Takes the pieces that can be found in text: normal, user-defined and unused ones. Throws std::runtime_error naming

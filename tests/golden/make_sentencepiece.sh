@@ -28,6 +28,7 @@ if [[ ${1:-} == nfkc ]]; then
   train nmt_nfkc --normalization_rule_name=nmt_nfkc '--user_defined_symbols=ﬁ,Ａｂｃ,<mask>,é'
   train nmt_nfkc_cf --normalization_rule_name=nmt_nfkc_cf
   train nfkc_suffix --normalization_rule_name=nfkc --treat_whitespace_as_suffix
+  train bpe_nmt_nfkc --model_type=bpe --normalization_rule_name=nmt_nfkc '--user_defined_symbols=ﬁ,<mask>,abab'
   cp ./*.model "$2"
   exit
 fi
@@ -44,6 +45,8 @@ train symbols --normalization_rule_name=identity \
 train suffix --normalization_rule_name=identity --treat_whitespace_as_suffix
 train spaces --normalization_rule_name=identity --add_dummy_prefix=false --remove_extra_whitespaces=false \
   --allow_whitespace_only_pieces=true --split_by_whitespace=false
+train bpe --model_type=bpe --normalization_rule_name=identity '--user_defined_symbols=<mask>, x ,ča,čau,■'
+train bpe_bytes --model_type=bpe "${mt5[@]}" --normalization_rule_tsv=rules.tsv
 
 mkdir -p "$here/sentencepiece"
 cd "$here/sentencepiece"

@@ -1,39 +1,12 @@
 #include "nn/config.h"
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "tensor/atomic_file.h"
 #include "tensor/check.h"
 
 namespace weft {
 
 using nlohmann::json;
-
-json read_json_file(const std::filesystem::path& file) {
-  constexpr uintmax_t limit = 16 << 20;
-  std::error_code error;
-  const uintmax_t bytes = std::filesystem::file_size(file, error);
-  check_input(!error, "{}: cannot be read: {}", file.string(), error.message());
-  check_input(bytes <= limit, "{}: a JSON file of at most {} bytes was expected but it has {}", file.string(), limit, bytes);
-  std::ifstream in(file, std::ios::binary);
-  std::string text(bytes, '\0');
-  check_input(static_cast<bool>(in.read(text.data(), static_cast<std::streamsize>(bytes))), "{}: cannot be read", file.string());
-  bool too_deep = false;
-  const auto bounded = [&](int depth, json::parse_event_t, json&) {
-    too_deep |= depth > 64;
-    return !too_deep;
-  };
-  try {
-    json parsed = json::parse(text, bounded);
-    check_input(!too_deep, "{}: JSON of at most 64 levels was expected", file.string());
-    return parsed;
-  } catch (const json::parse_error& e) {
-    fail("{}: byte {}: valid JSON was expected", file.string(), e.byte);
-  }
-}
-
-void write_json_file(const std::filesystem::path& file, const json& value) { write_file_atomically(file, value.dump(2) + "\n"); }
 
 ConfigReader::ConfigReader(const json& object, std::string file) : json_(object), file_(std::move(file)) {
   check_input(json_.is_object(), "{}: a JSON object was expected but a {} was found", file_, json_.type_name());

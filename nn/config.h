@@ -1,18 +1,14 @@
 // Reading a model's config.json: every value is checked against its bounds, every error names the file and the key.
 #pragma once
 
-#include <filesystem>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
-namespace weft {
+#include "tensor/json_file.h"
 
-/// The whole file as JSON (at most 16 MiB, at most 64 levels deep). Throws std::runtime_error naming the file and the byte.
-nlohmann::json read_json_file(const std::filesystem::path& file);
-/// Writes it whole or not at all.
-void write_json_file(const std::filesystem::path& file, const nlohmann::json& json);
+namespace weft {
 
 /// Takes typed values from one JSON object. With a default, the key may be missing. The object must outlive the reader.
 class ConfigReader {

@@ -166,6 +166,7 @@ Tensor Params::take(const std::string& name, const Shape& shape, DType dtype, bo
   if (value.dtype() == dtype && (!own || !value.storage()->owner)) return value;
   Tensor copy = Tensor::empty(shape, dtype);
   copy.copy_from(value);
+  file.forget(key);
   return copy;
 }
 

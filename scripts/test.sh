@@ -6,7 +6,7 @@
 #   --asan readers   only those of what reads other people's files, which need no kernels and so build in two minutes
 set -euo pipefail
 cd "$(dirname "$0")/.."
-readers=(csv_test glami_test image_test safetensors_test sentencepiece_test)
+readers=(csv_test glami_test image_test npy_test safetensors_test sentencepiece_test tensor_file_test torch_file_test)
 engine=(tensor_test autograd_test onednn_test norm_test attention_test places_test layers_test params_test optimizers_test checkpoint_test)
 case $* in
   '')

@@ -1,12 +1,6 @@
 #include "tensor/safetensors.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -14,6 +8,7 @@
 #include <utility>
 
 #include "tensor/atomic_file.h"
+#include "tensor/json_file.h"
 
 namespace weft {
 
@@ -36,8 +31,8 @@ const char* file_name_of(DType dtype) {
 class HeaderReader : public nlohmann::json_sax<json> {
  public:
   HeaderReader(const std::string& path, std::vector<Safetensors::Entry>& entries,
-               std::map<std::string, std::string>& metadata)
-      : path_(path), entries_(entries), metadata_(metadata) {}
+               std::map<std::string, std::string>& metadata, uint64_t memory)
+      : path_(path), entries_(entries), metadata_(metadata), memory_(memory) {}
 
   bool start_object(size_t) override {
     if (place_ == Place::outside) return enter(Place::top);
@@ -61,6 +56,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
   }
 
   bool key(std::string& key) override {
+    spend(key);
     if (place_ == Place::top) {
       check_input(names_.insert(key).second, "{}: tensor {}: every name must occur once but it occurs twice", path_,
                   quote(key));
@@ -86,6 +82,7 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
   bool string(std::string& value) override {
     if (place_ == Place::metadata) {
+      spend(value);
       metadata_[key_] = value;
     } else if (place_ == Place::tensor && key_ == "dtype") {
       const auto found = std::find_if(std::begin(dtype_names), std::end(dtype_names),
@@ -145,6 +142,13 @@ class HeaderReader : public nlohmann::json_sax<json> {
     return true;
   }
 
+  // A tensor's three keys pay for its entry, its place in the index and what vectors hold while they grow.
+  void spend(const std::string& text) {
+    const uint64_t bytes = 160 + 2 * text.size();
+    check_input(bytes <= memory_, "{}: the header must need no more memory than the file has but it lists too much", path_);
+    memory_ -= bytes;
+  }
+
   [[noreturn]] void wrong(const std::string& found) {
     switch (place_) {
       case Place::outside: fail("{}: the header must be an object but is {}", path_, found);
@@ -160,13 +164,9 @@ class HeaderReader : public nlohmann::json_sax<json> {
   void require(bool seen, const char* key) { check_input(seen, "{}: tensor {}: {} is missing", path_, label_, key); }
 
   void check_size() {
-    // The extents' product must be countable even if one of them is zero, since views multiply some of them.
-    int64_t bytes = size_of(entry_.dtype);
-    for (const int64_t d : entry_.shape) {
-      check_input(!__builtin_mul_overflow(bytes, std::max<int64_t>(d, 1), &bytes),
-                  "{}: tensor {}: shape {} has more bytes than can be counted", path_, label_, entry_.shape);
-    }
-    if (entry_.shape.numel() == 0) bytes = 0;
+    const std::optional<int64_t> needed = tensor_bytes(entry_.shape, entry_.dtype);
+    check_input(needed.has_value(), "{}: tensor {}: shape {} has more bytes than can be counted", path_, label_, entry_.shape);
+    const int64_t bytes = *needed;
     check_input(entry_.begin <= entry_.end, "{}: tensor {}: data_offsets must not decrease but are [{}, {}]", path_,
                 label_, entry_.begin, entry_.end);
     check_input(entry_.end - entry_.begin == static_cast<uint64_t>(bytes),
@@ -181,33 +181,10 @@ class HeaderReader : public nlohmann::json_sax<json> {
   Place place_ = Place::outside;
   std::string name_, label_, key_;
   Safetensors::Entry entry_;
+  uint64_t memory_;  // bytes that may still be taken
   bool seen_dtype_ = false, seen_shape_ = false, seen_offsets_ = false;
   int count_ = 0;
 };
-
-struct Mapping {
-  const char* bytes;
-  uint64_t size;
-  Mapping(const char* bytes, uint64_t size) : bytes(bytes), size(size) {}
-  Mapping(const Mapping&) = delete;
-  ~Mapping() { munmap(const_cast<char*>(bytes), size); }
-};
-
-std::shared_ptr<const Mapping> map_file(const std::string& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  check_input(descriptor >= 0, "{}: cannot be opened: {}", path, std::strerror(errno));
-  struct stat status;
-  const bool known = fstat(descriptor, &status) == 0;
-  const bool regular = known && S_ISREG(status.st_mode);
-  const auto size = static_cast<uint64_t>(regular ? status.st_size : 0);
-  void* bytes = size >= 8 ? mmap(nullptr, size, PROT_READ, MAP_PRIVATE, descriptor, 0) : MAP_FAILED;
-  const int reason = errno;
-  close(descriptor);
-  check_input(regular, "{}: must be a regular file", path);
-  check_input(size >= 8, "{}: the file must begin with 8 bytes of header length but has {} bytes", path, size);
-  check_input(bytes != MAP_FAILED, "{}: cannot be mapped: {}", path, std::strerror(reason));
-  return std::make_shared<const Mapping>(static_cast<const char*>(bytes), size);
-}
 
 uint64_t little_endian(const char* bytes) {
   uint64_t value = 0;
@@ -218,20 +195,24 @@ uint64_t little_endian(const char* bytes) {
 }  // namespace
 
 Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string()) {
-  const auto file = map_file(path_);
-  const uint64_t length = little_endian(file->bytes);
+  file_ = MappedFile::open(path);
+  const std::string_view bytes = file_->bytes();
+  check_input(bytes.size() >= 8, "{}: the file must begin with 8 bytes of header length but has {} bytes", path_,
+              bytes.size());
+  const uint64_t length = little_endian(bytes.data());
   check_input(length <= header_limit, "{}: the header must have at most {} bytes but claims {}", path_, header_limit,
               length);
-  check_input(length <= file->size - 8, "{}: the header claims {} bytes but {} follow its length", path_, length,
-              file->size - 8);
-  const char *header = file->bytes + 8, *header_end = header + length;
+  check_input(length <= bytes.size() - 8, "{}: the header claims {} bytes but {} follow its length", path_, length,
+              bytes.size() - 8);
+  const char *header = bytes.data() + 8, *header_end = header + length;
   check_input(length > 0 && *header == '{', "{}: offset 8: the header must begin with '{{'", path_);
   const char* last = header_end;
   while (last > header && last[-1] == ' ') --last;
   check_input(last[-1] == '}' && !std::memchr(header, 0, length), "{}: the header must end with '}}' and spaces",
               path_);
 
-  HeaderReader reader(path_, entries_, metadata_);
+  check_json_tokens({header, length}, path_);
+  HeaderReader reader(path_, entries_, metadata_, (memory_slack + bytes.size()) / 2);
   json::sax_parse(header, last, &reader);
 
   std::stable_sort(entries_.begin(), entries_.end(), [](const Entry& a, const Entry& b) {
@@ -246,10 +227,9 @@ Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string(
     at = e.end;
     index_.emplace(e.name, i);
   }
-  const uint64_t held = file->size - 8 - length;
+  const uint64_t held = bytes.size() - 8 - length;
   check_input(at == held, "{}: the tensors need {} bytes after the header but the file holds {}", path_, at, held);
-  data_ = header_end;
-  mapping_ = file;
+  data_ = bytes.substr(8 + length);
 }
 
 const Safetensors::Entry* Safetensors::find(const std::string& name) const {
@@ -260,17 +240,12 @@ const Safetensors::Entry* Safetensors::find(const std::string& name) const {
 Tensor Safetensors::tensor(const std::string& name) const {
   const Entry* entry = find(name);
   check_input(entry, "{}: tensor {} is missing", path_, quote(name));
-  const char* bytes = data_ + entry->begin;
-  if (entry->dtype == DType::boolean) {
-    const bool valid = std::all_of(bytes, data_ + entry->end, [](char c) { return c == 0 || c == 1; });
-    check_input(valid, "{}: tensor {}: every BOOL must be 0 or 1 but one is not", path_, quote(name));
-  }
-  if (reinterpret_cast<uintptr_t>(bytes) % static_cast<uintptr_t>(size_of(entry->dtype)) == 0) {
-    return Tensor::view_of(bytes, entry->shape, entry->dtype, mapping_);
-  }
-  Tensor copy = Tensor::empty(entry->shape, entry->dtype);
-  if (copy.nbytes() > 0) std::memcpy(copy.raw(), bytes, copy.nbytes());
-  return copy;
+  return tensor_at(data_.substr(entry->begin, entry->end - entry->begin), entry->shape, entry->dtype, file_,
+                   fmt::format("{}: tensor {}", path_, quote(name)));
+}
+
+void Safetensors::forget(const std::string& name) const {
+  if (const Entry* entry = find(name)) file_->forget(data_.substr(entry->begin, entry->end - entry->begin));
 }
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,

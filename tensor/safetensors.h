@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "tensor/files/mapped_file.h"
 #include "tensor/tensor.h"
 
 namespace weft {
@@ -30,7 +31,7 @@ class Safetensors {
 
   const std::string& path() const { return path_; }
   /// Whether both are the same opening of a file.
-  bool is(const Safetensors& other) const { return mapping_ == other.mapping_; }
+  bool is(const Safetensors& other) const { return file_ == other.file_; }
   /// In the order of their bytes.
   const std::vector<Entry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
@@ -39,14 +40,16 @@ class Safetensors {
   /// A view of the mapping, not to be written to; a copy where the file's bytes are not aligned for the dtype. An error
   /// if the name is missing or a BOOL is neither 0 nor 1.
   Tensor tensor(const std::string& name) const;
+  /// To be called when a tensor's bytes were copied: they no longer count as the program's memory.
+  void forget(const std::string& name) const;
 
  private:
   std::string path_;
   std::vector<Entry> entries_;
   std::map<std::string, std::string> metadata_;
   std::unordered_map<std::string, size_t> index_;
-  std::shared_ptr<const void> mapping_;
-  const char* data_ = nullptr;  // the first byte after the header
+  std::shared_ptr<const MappedFile> file_;
+  std::string_view data_;  // what follows the header
 };
 
 struct NamedTensor {

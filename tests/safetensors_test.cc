@@ -165,7 +165,7 @@ TEST_CASE("attacks on shapes and offsets") {
   CHECK(two("[0,2]", "[3,5]", "12345") ==
         "tensor 'b': data_offsets must begin at 2, where the one before ends, but begin at 3");
   CHECK(refusal(with_header(R"({"a":{"dtype":"BOOL","shape":[2],"data_offsets":[0,2]}})", std::string("\1\2", 2))) ==
-        "tensor 'a': every BOOL must be 0 or 1 but one is not");
+        "tensor 'a': every bool must be 0 or 1 but one is not");
 }
 
 TEST_CASE("what is no file is refused") {

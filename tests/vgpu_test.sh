@@ -33,6 +33,14 @@ for program in saxpy reduction streams graphs managed printing errors cublas cud
   done
 done
 
+for program in "$programs"/hopper_*; do
+  for options in "" "--schedule 1" "--schedule 2 --threads 1" "--check none"; do
+    # shellcheck disable=SC2086
+    run --gpu h100 $options "$program" && [[ $(tail -1 "$folder/out") == ok ]] && no_report ||
+      fail "$(basename "$program") with '$options' did not end with ok, exit 0 and no report"
+  done
+done
+
 run "$programs/printing"
 [[ $(grep -c '^block [01] thread \(0\|32\): \(0.00\|16.00\) text$' "$folder/out") == 4 ]] || fail "device printf"
 run "$programs/printing" assert && fail "a failed assertion ended with 0"

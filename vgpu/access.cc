@@ -251,6 +251,42 @@ u8* prepare(Warp& w, const Inst& in, Access& a, AccessKind kind) {
   return const_cast<u8*>(w.block->parameters);
 }
 
+void touch_global(Warp& w, const Inst& in, int lane, u64 address, u32 bytes, AccessKind kind) {
+  Block& block = *w.block;
+  Region* region = block.region;
+  if (!region || address < region->lo || address + bytes > region->hi) {
+    region = block.launch->memory->impl().find(address, bytes);
+    if (!region) out_of_bounds(w, in, lane, address, bytes, Space::global);
+    block.region = region;
+  }
+  Access a;
+  a.mask = 1u << lane;
+  a.space = Space::global;
+  a.bytes = bytes;
+  std::fill(std::begin(a.address), std::end(a.address), address);
+  if (region->written) {
+    if (block.uninit && kind == AccessKind::read) check_global_written(w, in, a, *region);
+    if (kind == AccessKind::write) mark_global_written(a, *region);
+  }
+  if (block.counts) {
+    Counts& c = block.counts[inst_index(w, in)];
+    c.global_requests++;
+    c.global_bytes += bytes;
+    c.global_sectors += (address + bytes - 1) / 32 - address / 32 + 1;
+    c.global_sectors_min += (bytes + 31) / 32;
+    mark_footprint(block, a, *region, kind);
+  }
+  if (!block.race) return;
+  std::call_once(region->shadow_made,
+                 [&] { region->shadow = std::make_unique<GlobalShadow>(region->hi - region->lo); });
+  for (u32 done = 0; done < bytes; done += a.bytes) {  // cells are of 4 bytes where nothing smaller is touched
+    const u64 at = address + done, left = bytes - done;
+    a.bytes = static_cast<u32>(at % 2 || left < 2 ? 1 : at % 4 || left < 4 ? 2 : left / 4 * 4);
+    std::fill(std::begin(a.address), std::end(a.address), at);
+    region->shadow->check(w, in, a, kind, region->lo);
+  }
+}
+
 u8* resolve(Warp& w, const Inst& in, int lane, u64 address, u32 bytes, Space space) {
   if (space == Space::generic) {
     const u64 high = address & ~window_offset;
@@ -262,6 +298,8 @@ u8* resolve(Warp& w, const Inst& in, int lane, u64 address, u32 bytes, Space spa
   }
   Block& block = *w.block;
   if (space == Space::shared && address + bytes <= block.shared_bytes) return block.shared + address;
+  if (space == Space::param && address + bytes <= block.parameter_bytes)
+    return const_cast<u8*>(block.parameters) + address;
   if (space == Space::local && address + bytes <= block.program->local_bytes)
     return w.local + static_cast<u64>(lane) * block.local_stride + address;
   if (space == Space::global && block.launch->memory->impl().find(address, bytes))

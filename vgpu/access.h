@@ -30,6 +30,16 @@ u8* prepare(Warp& w, const Inst& in, Access& access, AccessKind kind);
 // Bounds only: a host pointer for `bytes` at a generic or global address (printf's arguments and the like).
 u8* resolve(Warp& w, const Inst& in, int lane, u64 address, u32 bytes, Space space);
 
+// The same for bytes in a row of global memory that an asynchronous copy reads or writes for one lane; nothing moves.
+void touch_global(Warp& w, const Inst& in, int lane, u64 address, u32 bytes, AccessKind kind);
+
+// Bytes in a row of shared memory that a bulk copy or wgmma touches: 128 of them a wavefront.
+inline void count_bulk(Counts& c, u32 bytes) {
+  c.shared_requests++;
+  c.shared_bytes += bytes;
+  c.shared_wavefronts += (bytes + 127) / 128;
+  c.shared_wavefronts_min += (bytes + 127) / 128;
+}
 void count_shared(Counts& c, const u64* address, u32 mask, u32 bytes);
 void count_global(Counts& c, const u64* address, u32 mask, u32 bytes, bool contiguous);
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "vgpu/async.h"
 #include "vgpu/control.h"
 #include "vgpu/decoder.h"
 
@@ -32,12 +33,14 @@ void complete(Block& block, Block::Barrier& b) {
     if (!(b.waiting >> w.index & 1)) continue;
     if (block.race)
       for (size_t v = 0; v < block.warps.size(); v++) w.seen[v] = std::max(w.seen[v], b.seen[v]);
+    if (block.async) acquire(w, block.async->barriers[&b - block.barriers]);
     w.clock++;
     w.step = 0;
     w.seen[w.index] = w.clock;
     if (static_cast<BarrierKind>(w.barrier->sub) != BarrierKind::sync) write_reduction(w, b);
     w.state = Warp::State::ready;
   }
+  if (block.async) block.async->barriers[&b - block.barriers].clear();
   b.warps = b.waiting = b.count = b.any = 0;
   b.all = 1;
   if (block.race) std::fill(b.seen, b.seen + block.warps.size(), 0);
@@ -85,6 +88,7 @@ bool arrive_at_barrier(Warp& w, const Inst& in) {
   if (block.race)
     for (size_t v = 0; v < block.warps.size(); v++) b.seen[v] = std::max(b.seen[v], w.seen[v]);
   b.seen[w.index] = w.clock + 1;
+  if (block.async) release(w, block.async->barriers[id]);
   const BarrierKind kind = static_cast<BarrierKind>(in.sub);
   if (kind >= BarrierKind::popc) {
     const u32 p = predicate(w, in.e) & w.live;

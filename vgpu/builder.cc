@@ -289,6 +289,7 @@ void Builder::add_instruction(const Statement& s) {
   appended_.clear();
   program_->ordered = program_->ordered || inst.ordered;
   program_->fences = program_->fences || inst.fence;
+  program_->async = program_->async || inst.async;
 }
 
 // .loc 2 449 9, function_name $L__info_string0, inlined_at 1 6 3

@@ -28,6 +28,7 @@ enum class Control : u8 {
   exit,
   converge,  // waits for every live lane that the mask operand `a` names (all live ones where `all_lanes`), then runs
   barrier,   // suspends the warp until the block's barrier completes
+  poll,      // asks an mbarrier; others go first if the answer is no
   trap
 };
 
@@ -54,6 +55,7 @@ struct Inst {
   bool all_lanes = false;
   bool ordered = false;  // its result may depend on the order of blocks
   bool fence = false;    // of the whole device
+  bool async = false;    // of mbarriers or the async proxy
   bool strong = false;   // volatile, relaxed, acquire, release: no data race with atomics
   FlopClass flop_class = FlopClass::none;
   u32 flops = 0;  // per lane; per warp for mma
@@ -122,6 +124,7 @@ struct Program {
   u32 local_bytes = 0;  // per lane
   u32 static_shared = 0;
   bool ordered = false;  // holds an atomic whose result depends on the order of blocks, or a volatile access
+  bool async = false;    // uses mbarriers or the async proxy
   bool fences = false;   // holds a device-wide fence: atomics may pass on what other blocks have written
   const std::vector<std::string>* files = nullptr;
 };

@@ -206,7 +206,19 @@ void Decoder::source_predicate(u32 Inst::*field, const Operand& o) {
 
 void Decoder::address(const Operand& o, u32 Inst::*field) {
   if (o.kind != Operand::Kind::memory || o.items.size() != 1) refuse("an address in brackets is expected");
-  const Operand& base = o.items[0];
+  address_part(o.items[0], field);
+}
+
+void Decoder::tensor_address(const Operand& o, u32 Inst::*field, size_t dimensions) {
+  if (o.kind != Operand::Kind::memory || o.items.size() != 2 || o.items[1].kind != Operand::Kind::list ||
+      o.items[1].items.size() != dimensions)
+    refuse(fmt::format("[map, {{{} coordinates}}] is expected", dimensions));
+  address_part(o.items[0], field);
+  begin_list(dimensions);
+  source_list(o.items[1], Type::s32, false);
+}
+
+void Decoder::address_part(const Operand& base, u32 Inst::*field) {
   inst.wide_address = 1;
   if (base.kind == Operand::Kind::number) {
     builder_.refer(field, builder_.constant(base.bits, 8), false);
@@ -261,7 +273,7 @@ DecodeFunction find_decoder(std::string_view opcode) {
     std::unordered_map<std::string_view, DecodeFunction> t;
     for (const OpcodeList* list : {&integer_opcodes, &field_opcodes, &logic_opcodes, &float_opcodes, &convert_opcodes,
                                    &compare_opcodes, &move_opcodes, &memory_opcodes, &atomic_opcodes, &warp_opcodes,
-                                   &control_opcodes, &async_opcodes, &matrix_opcodes})
+                                   &control_opcodes, &async_opcodes, &mbarrier_opcodes, &matrix_opcodes})
       for (const OpcodeEntry& e : *list) t.emplace(e.opcode, e.decode);
     return t;
   }();

@@ -61,6 +61,8 @@ class Decoder {
   // The address operand [..] into inst.a, offset and wide_address. A constant address becomes a constant register.
   void address(const Operand& o) { address(o, &Inst::a); }
   void address(const Operand& o, u32 Inst::*field);
+  // [map, {c0, c1, ..}] of a tensor copy: the address as above, the coordinates appended to the list.
+  void tensor_address(const Operand& o, u32 Inst::*field, size_t dimensions);
   // A number known now.
   u64 immediate(const Operand& o) const;
   bool is_register(const Operand& o) const;
@@ -75,6 +77,7 @@ class Decoder {
   void call(std::string_view name, const std::vector<Symbol>& parameters, const std::vector<Symbol>& results);
 
  private:
+  void address_part(const Operand& base, u32 Inst::*field);
   Builder& builder_;
   const Statement& statement_;
   u32 used_ = 0;  // qualifiers taken, a bit each
@@ -96,9 +99,14 @@ struct OpcodeEntry {
   std::string_view opcode;
   DecodeFunction decode;
 };
+// Parts of cp.async, which has been taken: .bulk (ops_bulk.cc) and .mbarrier (ops_mbarrier.cc).
+void decode_bulk(Decoder& d);
+void decode_mbarrier_after_copies(Decoder& d);
+
 using OpcodeList = std::initializer_list<OpcodeEntry>;
 extern const OpcodeList integer_opcodes, field_opcodes, logic_opcodes, float_opcodes, convert_opcodes, compare_opcodes,
-    move_opcodes, memory_opcodes, atomic_opcodes, warp_opcodes, control_opcodes, async_opcodes, matrix_opcodes;
+    move_opcodes, memory_opcodes, atomic_opcodes, warp_opcodes, control_opcodes, async_opcodes, mbarrier_opcodes,
+    matrix_opcodes;
 
 // Calls f with a value of the C++ type that a PTX type's lanes have.
 template <class F>

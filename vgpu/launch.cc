@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "vgpu/async.h"
 #include "vgpu/barrier.h"
 #include "vgpu/shadow.h"
 
@@ -67,6 +68,7 @@ void begin_block(Block& block) {
     block.shadow->reset(block.race);
     block.sets->clear();
   }
+  if (block.async) block.async->begin_block(block);
   block.live_warps = static_cast<u32>(block.warps.size());
   for (Block::Barrier& b : block.barriers) b = {};
   for (Warp& w : block.warps) {
@@ -74,13 +76,14 @@ void begin_block(Block& block) {
     w.live = n == warp_size ? full_mask : (1u << n) - 1;
     w.state = Warp::State::ready;
     w.group_count = 1;
-    w.groups[0] = {block.program->entry, w.live, false};
+    w.groups[0] = {block.program->entry, w.live};
     w.clock = 1;
     w.step = w.carry = 0;
     std::fill(std::begin(w.seen), std::end(w.seen), 0);
     w.seen[w.index] = 1;
     std::fill(std::begin(w.committed), std::end(w.committed), 0);
     w.copies.clear();
+    w.stalled = false;
     w.executed = w.regrouped = 0;
     std::fill(w.predicates + 1, w.predicates + block.program->predicates, 0);
     for (const auto& [offset, bytes] : block.program->cleared) std::memset(w.registers + offset, 0, bytes);
@@ -93,10 +96,15 @@ void merge_group(Warp& w, u32 pc, u32 mask) {
   for (u32 i = 0; i < w.group_count; i++)
     if (w.groups[i].pc == pc) {
       w.groups[i].mask |= mask;
-      w.groups[i].blocked = false;
+      w.groups[i].blocked = w.groups[i].stalled = false;
       return;
     }
-  w.groups[w.group_count++] = {pc, mask, false};
+  w.groups[w.group_count++] = {pc, mask};
+}
+
+void stall_group(Warp& w, u32 pc) {
+  for (u32 i = 0; i < w.group_count; i++)
+    if (w.groups[i].pc == pc) w.groups[i].stalled = true;
 }
 
 void remove_group(Warp& w, u32 i) { w.groups[i] = w.groups[--w.group_count]; }
@@ -187,6 +195,13 @@ u32 missing_lanes(Warp& w, const Inst& in, u32 m) {
   return all & w.live & ~m;
 }
 
+// Every group of lanes has asked an mbarrier in vain: the other warps go first.
+void stall(Warp& w) {
+  w.stalled = true;
+  w.stalled_since = w.block->async->mbarriers.ended();
+  for (u32 i = 0; i < w.group_count; i++) w.groups[i].stalled = false;
+}
+
 template <bool Counting>
 void run_warp(Warp& w) {
   Block& block = *w.block;
@@ -197,15 +212,19 @@ void run_warp(Warp& w) {
       block.launch->options->max_warp_instructions ? block.launch->options->max_warp_instructions : ~u64{0};
   while (w.group_count) {
     u32 gi = ~0u;
-    for (u32 i = 0; i < w.group_count; i++)
-      if (!w.groups[i].blocked && (gi == ~0u || w.groups[i].pc < w.groups[gi].pc)) gi = i;
+    bool stalled = false;
+    for (u32 i = 0; i < w.group_count; i++) {
+      stalled = stalled || w.groups[i].stalled;
+      if (!w.groups[i].blocked && !w.groups[i].stalled && (gi == ~0u || w.groups[i].pc < w.groups[gi].pc)) gi = i;
+    }
+    if (gi == ~0u && stalled) return stall(w);
     if (gi == ~0u) report_stuck_lanes(w);
     // A group that spins below the others would starve them: after a slice without parting or joining another one has
     // its turn.
     if (w.group_count > 1 && w.executed >= w.regrouped + time_slice) {
       w.regrouped = w.executed;
       for (u32 i = 1; i < w.group_count; i++)
-        if (const u32 j = (gi + i) % w.group_count; !w.groups[j].blocked) {
+        if (const u32 j = (gi + i) % w.group_count; !w.groups[j].blocked && !w.groups[j].stalled) {
           gi = j;
           break;
         }
@@ -239,7 +258,7 @@ void run_warp(Warp& w) {
             pc++;
           } else {
             if constexpr (Counting) block.counts[pc].divergent++;
-            w.groups[gi] = {pc + 1, mask & ~m, false};
+            w.groups[gi] = {pc + 1, mask & ~m};
             merge_group(w, in.target, m);
             unblock_groups(w);
             parted = true;
@@ -306,15 +325,25 @@ void run_warp(Warp& w) {
             parted = true;
           } else {
             if constexpr (Counting) block.counts[pc].barriers++;
-            w.groups[gi] = {pc + 1, mask, false};
+            w.groups[gi] = {pc + 1, mask};
             if (arrive_at_barrier(w, in)) return;  // waits; else it only arrived
             pc++;
+          }
+          break;
+        case Control::poll:
+          pc++;
+          if (m && wait_for_phase(w, in, m)) {
+            remove_group(w, gi);
+            merge_group(w, pc, mask);
+            stall_group(w, pc);
+            w.stalled_at = &in;
+            parted = true;
           }
           break;
         case Control::trap: fault(w, in, first_lane(m ? m : mask), "trap", "the kernel executed trap");
       }
       if (!parted && (pc >= next || w.executed >= turn_end)) {
-        w.groups[gi] = {pc, mask, false};
+        w.groups[gi] = {pc, mask};
         break;
       }
     }
@@ -324,7 +353,7 @@ void run_warp(Warp& w) {
       for (u32 i = 0; i < w.group_count; i++)
         if (i != gi && w.groups[i].pc == pc) {
           w.groups[i].mask |= w.groups[gi].mask;
-          w.groups[i].blocked = false;
+          w.groups[i].blocked = w.groups[i].stalled = false;
           remove_group(w, gi);
           w.regrouped = w.executed;
           break;
@@ -342,22 +371,49 @@ void run_warp(Warp& w) {
   leave_barriers(w);
 }
 
+// A stalled warp need not ask again before a phase has ended.
+bool may_run(const Block& block, const Warp& w) {
+  return w.state == Warp::State::ready && (!w.stalled || block.async->mbarriers.ended() != w.stalled_since);
+}
+
+// No warp can go on but by asking mbarriers again: something that goes on beside the threads happens, or the waits end
+// without success, as those of try_wait may. True: so many times in vain that nothing will come.
+bool wake_stalled(Block& block, u32& in_vain) {
+  constexpr u32 patience = 10000;
+  bool any = false;
+  for (Warp& w : block.warps) any = any || (w.state == Warp::State::ready && w.stalled);
+  if (!any) report_deadlock(block);
+  if (block.async->advance(block)) return false;
+  for (Warp& w : block.warps) w.stalled = false;
+  return ++in_vain > patience;
+}
+
 void run_block(Block& block) {
   begin_block(block);
   const std::vector<u32>& order = block.launch->warp_order;
+  u64 ended = 0;  // phases of mbarriers when a warp last went on
+  u32 in_vain = 0;
   for (;;) {
     bool ran = false, alive = false;
     for (u32 i = 0; i < block.warps.size(); i++) {
       Warp& w = block.warps[order.empty() ? i : order[i]];
-      if (w.state == Warp::State::ready) {
+      if (may_run(block, w)) {
+        w.stalled = false;
         block.counts ? run_warp<true>(w) : run_warp<false>(w);
         ran = true;
+        if (!w.stalled) in_vain = 0;
       }
       alive = alive || w.state != Warp::State::done;
     }
-    if (!alive) return;
-    if (!ran) report_deadlock(block);
+    if (!alive) break;
+    if (block.async) {
+      block.async->advance_at_random(block);
+      if (ended != block.async->mbarriers.ended()) in_vain = 0;
+      ended = block.async->mbarriers.ended();
+    }
+    if (!ran && wake_stalled(block, in_vain)) report_hang(block);
   }
+  if (block.async) block.async->end_block(block);
 }
 
 Dim3 block_id(u64 linear, const Dim3& grid) {
@@ -394,6 +450,7 @@ void set_up_block(LaunchState& launch, Block& block, Counts* counts) {
   block.shared_bytes = launch.shared_bytes;
   block.shared_storage = std::make_unique<u8[]>(launch.shared_bytes + 1024);
   block.shared = block.shared_storage.get() + (1024 - reinterpret_cast<u64>(block.shared_storage.get()) % 1024) % 1024;
+  if (program.async) block.async = std::make_unique<AsyncState>();
   if (block.race || block.uninit) block.shadow = std::make_unique<SharedShadow>(launch.shared_bytes);
   block.noise_seed = (launch.options->schedule + 1) * 0x9e3779b97f4a7c15ull;
 

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "vgpu/access.h"
+#include "vgpu/async.h"
 #include "vgpu/decoder.h"
 #include "vgpu/shadow.h"
 
@@ -68,6 +69,7 @@ void copy_async(Warp& w, const Inst& in, u32 m) {
   }
   if (block.shadow) block.shadow->begin_copy(w, in, to);
   if (block.counts) count_shared(block.counts[inst_index(w, in)], to.address, m, in.bytes);
+  copy.serial = w.copies_started++;
   w.copies.push_back(copy);
 }
 
@@ -114,6 +116,8 @@ void wait_group(Warp& w, const Inst& in, u32 m) {
 
 void decode_cp(Decoder& d) {
   if (!d.take("async")) d.refuse("cp.async is expected");
+  if (d.take("bulk")) return decode_bulk(d);
+  if (d.take("mbarrier")) return decode_mbarrier_after_copies(d);
   if (d.take("commit_group")) {
     d.expect(0);
     d.inst.run = commit_group;
@@ -158,6 +162,15 @@ void decode_cp(Decoder& d) {
 }
 
 }  // namespace
+
+void finish_copies(Warp& w, u32 lanes, u64 serial) {
+  for (AsyncCopy& c : w.copies) {
+    if (c.serial >= serial || !(c.mask & lanes)) continue;
+    finish_copy(w, c, c.mask & lanes);
+    c.mask &= ~lanes;
+  }
+  std::erase_if(w.copies, [](const AsyncCopy& c) { return c.mask == 0; });
+}
 
 const OpcodeList async_opcodes = {{"cp", decode_cp}};
 

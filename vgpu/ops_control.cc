@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "vgpu/access.h"
+#include "vgpu/async.h"
 #include "vgpu/builder.h"
 #include "vgpu/control.h"
 #include "vgpu/printf.h"
@@ -178,8 +179,17 @@ void decode_fence(Decoder& d) {
   if (d.has_opcode("membar")) {
     d.inst.fence = d.require_one({"cta", "gl", "sys"}) != "cta";
   } else if (d.take("proxy")) {
-    d.require_one({"async", "alias"});
-    d.take_one({"global", "shared::cta", "shared::cluster"});
+    const bool async = d.require_one({"async", "alias"}) == "async";
+    const std::string_view space = d.take_one({"global", "shared::cta", "shared::cluster"});
+    if (!async && !space.empty()) d.refuse("fence.proxy.alias has no state space");
+    if (async && space != "global") {
+      d.inst.async = true;
+      d.inst.run = [](Warp& w, const Inst&, u32) { fence_proxy(w); };
+    }
+  } else if (d.take("mbarrier_init")) {
+    if (!d.take("release") || !d.take("cluster")) d.refuse("fence.mbarrier_init.release.cluster is expected");
+    d.inst.async = true;
+    d.inst.run = [](Warp& w, const Inst&, u32) { w.block->async->mbarriers.fence_inits(w); };
   } else {
     d.take_one({"sc", "acq_rel", "acquire", "release"});
     const std::string_view scope = d.require_one({"cta", "gpu", "sys", "cluster"});
@@ -204,6 +214,18 @@ void decode_prefetch(Decoder& d) {
   d.inst.run = nothing;
   d.expect(1);
   d.address(d.operand(0));
+}
+
+// Registers of a warp are as many as its kernel declares; what may be asked for is checked.
+void decode_setmaxnreg(Decoder& d) {
+  d.require_one({"inc", "dec"});
+  if (!d.take("sync") || !d.take("aligned") || !d.take("u32")) d.refuse("setmaxnreg.sync.aligned.u32 is expected");
+  d.expect(1);
+  const u64 count = d.immediate(d.operand(0));
+  if (count < 24 || count > 256 || count % 8) d.refuse("setmaxnreg takes multiples of 8 from 24 to 256");
+  d.inst.control = Control::converge;
+  d.inst.all_lanes = true;
+  d.inst.run = nothing;
 }
 
 void decode_griddepcontrol(Decoder& d) {
@@ -274,6 +296,7 @@ const OpcodeList control_opcodes = {
     {"nanosleep", decode_nanosleep},
     {"prefetch", decode_prefetch},
     {"griddepcontrol", decode_griddepcontrol},
+    {"setmaxnreg", decode_setmaxnreg},
 };
 
 }  // namespace vgpu

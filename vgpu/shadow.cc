@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "vgpu/async.h"
 #include "vgpu/launch.h"
 
 namespace vgpu {
@@ -64,6 +65,12 @@ u32 WarpSets::pair(u32 warp, u32 clock, const Warp& w) {
   return memo.value;
 }
 
+// The warp has seen the phase end in which a bulk copy wrote.
+static bool phase_seen(Warp& w, Record bulk) {
+  const std::vector<u32>& phases = w.block->async->order(w).phases;
+  return bulk.thread() < phases.size() && bulk.clock() < phases[bulk.thread()];
+}
+
 RaceCheck::RaceCheck(Warp& w, const Inst& in, const Access& a, AccessKind kind)
     : w_(w),
       in_(in),
@@ -72,8 +79,12 @@ RaceCheck::RaceCheck(Warp& w, const Inst& in, const Access& a, AccessKind kind)
       first_thread_(w.index * warp_size),
       base_(Record::make(first_thread_, w.clock, w.step, inst_index(w, in), kind == AccessKind::atomic || in.strong)) {}
 
+bool RaceCheck::ordered_set(Record r) const {
+  return r.spread() == Record::bulk ? phase_seen(w_, r) : w_.block->sets->ordered(r.set(), w_);
+}
+
 bool RaceCheck::ordered(Record r, u32 thread) const {
-  if (r.spread() == Record::several_warps) return w_.block->sets->ordered(r.set(), w_);
+  if (r.spread() >= Record::several_warps) return ordered_set(r);
   return r.clock() < w_.seen[r.warp()] || (r.spread() == Record::one_thread && r.thread() == thread);
 }
 
@@ -138,8 +149,19 @@ bool RaceCheck::same_value(Record other, u64 other_block, int lane, u64 address)
   return std::memcmp(mine, memory, a_.bytes) == 0;
 }
 
+void RaceCheck::bulk_conflict(Record bulk, int lane, u64 address) {
+  const Mbarrier& b = w_.block->async->mbarriers.numbered(bulk.thread());
+  fault(w_, in_, lane, "async proxy",
+        fmt::format("{} of shared bytes that a bulk copy has written, but the thread has not waited for its mbarrier",
+                    kind_ == AccessKind::read ? "read" : "write"),
+        fmt::format("copy    {}\nwaits   {}, whose phase {} must be seen to end\nmemory: {}",
+                    describe_source(*w_.block->program, bulk.inst()), describe(b), bulk.clock(),
+                    describe_address(w_, address, Space::shared)));
+}
+
 void RaceCheck::conflict(Record other, u64 other_block, bool other_writes, int lane, u64 address) {
   const u32 inst = inst_index(w_, in_);
+  if (a_.space == Space::shared && other.spread() == Record::bulk) bulk_conflict(other, lane, address);
   const bool same_block = other_block == w_.block->linear && other.spread() != Record::several_blocks;
   if (!same_block && w_.block->launch->taken_over(*w_.block, other_block, other.spread() == Record::several_blocks))
     return;
@@ -179,6 +201,8 @@ void RaceCheck::conflict(Record other, u64 other_block, bool other_writes, int l
 
 void SharedShadow::reset(bool race) {
   std::fill(state_.begin(), state_.end(), unwritten);
+  std::fill(readers_.begin(), readers_.end(), 0);
+  reading_ = 0;
   if (race) {
     cells_.resize((bytes_ >> shift_) + 8);
     std::fill(cells_.begin(), cells_.end(), Cell{});
@@ -238,6 +262,8 @@ void SharedShadow::check_state(Warp& w, const Inst& in, const Access& a, bool re
     for (u32 i = 0; i < a.bytes; i++) {
       whole &= state[i];
       flying = flying || state[i] == in_flight;
+      if (state[i] == bulk_flight || state[i] == mbarrier)
+        check_async_state(w, in, l, static_cast<u32>(a.address[l]), a.bytes, reads);
     }
     if (flying)
       fault(w, in, l, "cp.async",
@@ -260,6 +286,9 @@ void SharedShadow::check(Warp& w, const Inst& in, const Access& a, AccessKind ki
     const bool reads = kind != AccessKind::write;
     if (reads || copies_) check_state(w, in, a, reads);
   }
+  if (reading_ && kind != AccessKind::read)
+    for (int l = 0; l < warp_size; l++)
+      if (a.mask >> l & 1) check_readers(w, in, l, a.address[l], a.bytes);
   if (w.block->race) check_races(w, in, a, kind);
   if (kind != AccessKind::read)
     for (int l = 0; l < warp_size; l++)

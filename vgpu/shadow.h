@@ -18,6 +18,7 @@ namespace vgpu {
 struct Record {
   u64 bits = 0;
   enum Spread : u64 { one_thread, one_warp, several_warps, several_blocks };
+  static constexpr Spread bulk = several_blocks;  // of shared memory: written by a bulk copy
 
   static constexpr u64 valid_bit = u64{1} << 63, atomic_bit = u64{1} << 62;
   static Record make(u32 thread, u32 clock, u32 step, u32 inst, bool atomic) {
@@ -28,6 +29,10 @@ struct Record {
   static Record make_set(u32 set, u32 inst, bool atomic) {
     return {valid_bit | (atomic ? atomic_bit : 0) | u64{several_warps} << 60 | u64{set} << 16 |
             u64{inst < 0xffff ? inst : 0xffff}};
+  }
+  // A bulk copy's write, which ended in phase `phase` of mbarrier `mbarrier`.
+  static Record make_bulk(u32 mbarrier, u32 phase, u32 inst) {
+    return make(mbarrier, phase, 0, inst, false).with(bulk);
   }
   bool valid() const { return bits >> 63; }
   bool atomic() const { return bits >> 62 & 1; }
@@ -77,11 +82,17 @@ class RaceCheck {
   void access(Cell& c, int lane, u64 address);
   // Conflict of this lane with a record of block `other_block`: a report, or a warning if it is of a harmless class.
   void conflict(Record other, u64 other_block, bool other_writes, int lane, u64 address);
+  // A read that is known to conflict with nothing.
+  void add_read(Cell& c, Record mine, int lane) {
+    if (c.read.bits != mine.bits) c.read = joined(c.read, lane);
+  }
   Record mine(int lane) const { return {base_.bits | static_cast<u64>(lane) << 50}; }
   AccessKind kind() const { return kind_; }
 
  private:
   bool ordered(Record r, u32 thread) const;
+  bool ordered_set(Record r) const;
+  [[noreturn]] void bulk_conflict(Record bulk, int lane, u64 address);
   Record joined(Record old, int lane);
   bool same_value(Record other, u64 other_block, int lane, u64 address);
 
@@ -97,16 +108,28 @@ class RaceCheck {
 // Shared memory of one block: races, and which bytes were written (or are being written by a cp.async).
 class SharedShadow {
  public:
-  static constexpr u8 unwritten = 0, in_flight = 1, written = 0xff;
+  // Of each byte. in_flight: a cp.async writes it; bulk_flight: a bulk copy does; mbarrier: it belongs to one.
+  static constexpr u8 unwritten = 0, in_flight = 1, bulk_flight = 2, mbarrier = 3, written = 0xff;
   explicit SharedShadow(u32 bytes) : state_(bytes + 32), bytes_(bytes) {}
   void reset(bool race);
   void check(Warp& w, const Inst& in, const Access& a, AccessKind kind);
   // cp.async: between these the bytes are neither old nor new. Both are writes by the lane.
   void begin_copy(Warp& w, const Inst& in, const Access& a);
   void end_copy(Warp& w, const Inst& in, const Access& a);
+  // Bulk copies and wgmma: the warp starts to let the async proxy read or write these bytes; then it is done. What
+  // comes before must be ordered, and fenced where it was an ordinary store. Reads count as the warp's once they are
+  // done; writes end in a phase of an mbarrier.
+  void begin_async_read(Warp& w, const Inst& in, int lane, u32 address, u32 bytes);
+  void end_async_read(Warp& w, const Inst& in, int lane, u32 address, u32 bytes);
+  void begin_async_write(Warp& w, const Inst& in, int lane, u32 address, u32 bytes);
+  void end_async_write(Warp& w, const Inst& in, u32 address, u32 bytes, u32 mbarrier, u64 phase);
+  // The 8 bytes become an mbarrier's, or no longer are.
+  void set_mbarrier(Warp& w, const Inst& in, int lane, u32 address, bool valid);
 
  private:
   std::vector<u8> state_;
+  std::vector<u16> readers_;  // reads of the async proxy under way, of each 16 bytes
+  u32 reading_ = 0;           // their sum
   std::vector<Cell> cells_;
   bool copies_ = false;  // a cp.async was seen
   int shift_ = 2;        // bytes a cell, as a power of two; finer as soon as smaller accesses are seen
@@ -114,6 +137,9 @@ class SharedShadow {
   void refine(int shift);
   void check_races(Warp& w, const Inst& in, const Access& a, AccessKind kind);
   void check_state(Warp& w, const Inst& in, const Access& a, bool reads) const;
+  void check_readers(Warp& w, const Inst& in, int lane, u64 address, u32 bytes) const;
+  void check_async_state(Warp& w, const Inst& in, int lane, u32 address, u32 bytes, bool reads) const;
+  void check_async_order(Warp& w, const Inst& in, int lane, u32 address, u32 bytes, bool reads);
 };
 
 // Global memory of one allocation: pages of cells, made when touched and cleared at the first touch of a launch.

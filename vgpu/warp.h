@@ -19,11 +19,14 @@ struct Handover;
 class SharedShadow;
 class WarpSets;
 class LaunchState;
+class AsyncState;
+struct Mbarrier;
 
 // Lanes of a warp that are at the same instruction.
 struct Group {
   u32 pc = 0, mask = 0;
   bool blocked = false;  // waits for other lanes to come to the same instruction
+  bool stalled = false;  // has asked an mbarrier in vain: others go first
 };
 
 // A cp.async of one warp: lane l copies when its group `group[l]` is waited for.
@@ -35,6 +38,7 @@ struct AsyncCopy {
   u8 from_bytes[warp_size];            // the rest of `bytes` is zero
   u8 bytes = 0;
   const Inst* inst = nullptr;
+  u64 serial = 0;  // counts the warp's
 };
 
 struct Warp {
@@ -62,6 +66,14 @@ struct Warp {
   u32 carry = 0;             // the condition code of carry chains, a bit a lane
   u32 committed[warp_size];  // cp.async groups that each lane has committed
   std::vector<AsyncCopy> copies;
+  u64 copies_started = 0;
+
+  // Every group of lanes has asked an mbarrier in vain, when so many phases of any had ended.
+  bool stalled = false;
+  u64 stalled_since = 0;
+  const Inst* stalled_at = nullptr;
+  const Mbarrier* stalled_for = nullptr;
+  u32 stalled_lane = 0;
   u64 executed = 0;   // instructions, in this block
   u64 regrouped = 0;  // `executed` when groups last parted or joined
 
@@ -94,6 +106,7 @@ struct Block {
   bool race = false, uninit = false;
   std::unique_ptr<SharedShadow> shadow;  // of shared memory, where race or uninit
   std::unique_ptr<WarpSets> sets;
+  std::unique_ptr<AsyncState> async;  // where the program uses the async proxy
   Region* region = nullptr;                               // the allocation touched last
   bool prefix_done = false;                               // all blocks before this one have ended
   bool fenced = false;                                    // it has executed a device-wide fence

@@ -3,7 +3,9 @@
 
 #include <cstdio>
 #include <cstring>
+#include <string_view>
 
+#include "vgpu/runtime/encode_tensor_map.h"
 #include "vgpu/runtime/runtime.h"
 
 using namespace vgpu;
@@ -230,13 +232,25 @@ const char* cudaGetErrorString(cudaError_t error) { return error_text(error); }
 cudaError_t cudaProfilerStart(void) { return cudaSuccess; }
 cudaError_t cudaProfilerStop(void) { return cudaSuccess; }
 
-cudaError_t cudaGetDriverEntryPoint(const char* symbol, void**, unsigned long long, cudaDriverEntryPointQueryResult*) {
-  refuse(std::string("cudaGetDriverEntryPoint(\"") + symbol + "\"): the driver API is not supported");
+// Of the driver API only tensor maps are made here.
+static void driver_entry_point(const char* call, const char* symbol, void** function,
+                               cudaDriverEntryPointQueryResult* result) {
+  if (std::string_view(symbol) != "cuTensorMapEncodeTiled")
+    refuse(std::string(call) + "(\"" + symbol + "\"): the driver API is not supported");
+  *function = reinterpret_cast<void*>(&encode_tensor_map);
+  if (result) *result = cudaDriverEntryPointSuccess;
 }
 
-cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void**, unsigned, unsigned long long,
-                                             cudaDriverEntryPointQueryResult*) {
-  refuse(std::string("cudaGetDriverEntryPointByVersion(\"") + symbol + "\"): the driver API is not supported");
+cudaError_t cudaGetDriverEntryPoint(const char* symbol, void** function, unsigned long long,
+                                    cudaDriverEntryPointQueryResult* result) {
+  driver_entry_point("cudaGetDriverEntryPoint", symbol, function, result);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetDriverEntryPointByVersion(const char* symbol, void** function, unsigned, unsigned long long,
+                                             cudaDriverEntryPointQueryResult* result) {
+  driver_entry_point("cudaGetDriverEntryPointByVersion", symbol, function, result);
+  return cudaSuccess;
 }
 
 }  // extern "C"

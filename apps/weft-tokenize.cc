@@ -1,13 +1,14 @@
 // weft-tokenize: lines of text to lines of ids and back.
 #include "apps/program.h"
 #include "tensor/check.h"
-#include "tokenizer/sentencepiece.h"
+#include "tokenizer/tokenizer.h"
 
 #include <algorithm>
 #include <charconv>
 #include <iostream>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 namespace weft {
@@ -38,16 +39,33 @@ void append_ids(const std::vector<int>& ids, std::string& out) {
   }
 }
 
-void tokenize(const SentencePiece& tokenizer, bool decode, bool eos) {
-  check_input(!eos || tokenizer.eos_id() >= 0, "--eos: expected a model with an end-of-sentence piece, found none");
+struct Options {
+  std::string model;
+  bool decode = false, eos = false, special = false;
+  std::size_t max_length = Tokenizer::unlimited, pad_to = 0;
+};
+
+std::vector<int> encode(const Tokenizer& tokenizer, std::string_view line, const Options& options) {
+  if (options.special) return tokenizer.encode_special(line, options.max_length);
+  std::vector<int> ids = tokenizer.encode(line);
+  if (options.eos) ids.push_back(std::get<SentencePiece>(tokenizer.kind()).eos_id());
+  return ids;
+}
+
+void tokenize(const Options& options) {
+  const Tokenizer tokenizer = Tokenizer::load(options.model);
+  const auto* const pieces = std::get_if<SentencePiece>(&tokenizer.kind());
+  check_input(!options.eos || (pieces && pieces->eos_id() >= 0),
+              "--eos: expected a SentencePiece model with an end-of-sentence piece, found none (see --special)");
+  check_input(!options.pad_to || tokenizer.pad_id() >= 0, "--pad: expected a model with padding, found none");
   std::string line, out;
   for (std::size_t number = 1; std::getline(std::cin, line); ++number) {
     out.clear();
-    if (decode) {
+    if (options.decode) {
       out = tokenizer.decode(parse_ids(line, number, tokenizer.size()));
     } else {
-      std::vector<int> ids = tokenizer.encode(line);
-      if (eos) ids.push_back(tokenizer.eos_id());
+      std::vector<int> ids = encode(tokenizer, line, options);
+      ids.resize(std::max(ids.size(), options.pad_to), tokenizer.pad_id());
       append_ids(ids, out);
     }
     out += '\n';
@@ -62,12 +80,20 @@ int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
   CLI::App app{"Reads lines of text and writes the ids of their pieces, separated by spaces, one line for each."};
   app.footer("Example: echo 'červené tričko' | weft-tokenize --model data/emoji13");
-  std::string model;
-  bool decode = false, eos = false;
-  app.add_option("--model", model, "SentencePiece model (unigram or BPE), or a folder with spiece.model")
+  weft::Options options;
+  app.add_option("--model", options.model,
+                 "SentencePiece model, or a folder with the tokenizer of mT5, XLM-RoBERTa or M2M100")
       ->required()
       ->type_name("FILE|DIR");
-  auto* const decode_flag = app.add_flag("--decode", decode, "Read ids and write text");
-  app.add_flag("--eos", eos, "Append the end-of-sentence id to every line")->excludes(decode_flag);
-  return weft::run_program(argc, argv, app, [&] { weft::tokenize(weft::SentencePiece::load(model), decode, eos); });
+  auto* const decode_flag = app.add_flag("--decode", options.decode, "Read ids and write text");
+  auto* const eos_flag = app.add_flag("--eos", options.eos, "Append the end-of-sentence id to every line");
+  auto* const special_flag = app.add_flag("--special", options.special, "Ids as the model takes them: with its special tokens");
+  app.add_option("--max-length", options.max_length, "Cut so that at most N ids are left, special tokens kept")
+          ->type_name("N")
+          ->check(CLI::PositiveNumber)
+          ->needs(special_flag);
+  app.add_option("--pad", options.pad_to, "Add padding up to N ids")->type_name("N")->check(CLI::Range(1, 1 << 20));
+  decode_flag->excludes(eos_flag)->excludes(special_flag);
+  eos_flag->excludes(special_flag);
+  return weft::run_program(argc, argv, app, [&] { weft::tokenize(options); });
 }

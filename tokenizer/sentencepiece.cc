@@ -1,10 +1,10 @@
 #include "tokenizer/sentencepiece.h"
 
 #include "tensor/check.h"
+#include "tokenizer/model_file.h"
 #include "tokenizer/utf8.h"
 
 #include <algorithm>
-#include <fstream>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -13,24 +13,6 @@ namespace weft {
 namespace {
 
 constexpr std::string_view space_symbol = "\xe2\x96\x81";  // U+2581
-constexpr std::uintmax_t max_file_size = std::uintmax_t{1} << 28;
-
-std::string read_file(const std::filesystem::path& path) {
-  std::error_code error;
-  const auto status = std::filesystem::status(path, error);
-  check_input(std::filesystem::exists(status), "{}: expected a SentencePiece model, found no such file", path.string());
-  check_input(std::filesystem::is_regular_file(status),
-              "{}: expected a SentencePiece model, found something that is no file", path.string());
-  const std::uintmax_t size = std::filesystem::file_size(path, error);
-  check_input(!error && size <= max_file_size, "{}: expected a SentencePiece model of at most {} bytes, found {}",
-              path.string(), max_file_size, error ? error.message() : fmt::format("{}", size));
-  std::string bytes(size, '\0');
-  std::ifstream in(path, std::ios::binary);
-  in.read(bytes.data(), static_cast<std::streamsize>(size));
-  check_input(in.gcount() == static_cast<std::streamsize>(size), "{}: byte {}: expected {} bytes, found the end",
-              path.string(), in.gcount(), size);
-  return bytes;
-}
 
 // The byte that a piece like <0x0A> stands for.
 std::optional<unsigned char> byte_of(std::string_view piece) {
@@ -53,7 +35,7 @@ void append_bytes_as_text(std::string_view bytes, std::string& out) {
 
 SentencePiece SentencePiece::load(const std::filesystem::path& path) {
   const auto file = std::filesystem::is_directory(path) ? path / "spiece.model" : path;
-  return parse(read_file(file), file.string());
+  return parse(read_model_file(file, "a SentencePiece model"), file.string());
 }
 
 SentencePiece SentencePiece::parse(std::string_view bytes, std::string_view file) {
@@ -169,22 +151,22 @@ std::vector<SentencePiece::Token> SentencePiece::encode_tokens(std::string_view 
   return tokens;
 }
 
+std::vector<int> SentencePiece::add_special(std::vector<int> ids, std::size_t max_length) const {
+  check(max_length > 0, "[sentencepiece] max_length must be at least 1 but is {}", max_length);
+  const std::size_t special = eos_id_ >= 0 ? 1 : 0;
+  ids.resize(std::min(ids.size(), max_length - special));
+  if (special) ids.push_back(eos_id_);
+  return ids;
+}
+
 TokenBatch SentencePiece::encode_padded(std::span<const std::string> texts, std::size_t length, bool eos) const {
   check(pad_id_ >= 0, "[sentencepiece] model must have a pad piece but has none");
   check(!eos || eos_id_ >= 0, "[sentencepiece] model must have an end-of-sentence piece but has none");
   check(length > 0, "[sentencepiece] length must be at least 1 but is {}", length);
-  TokenBatch batch{texts.size(), length, {}, {}};
-  batch.ids.resize(batch.count * length, pad_id_);
-  batch.mask.resize(batch.count * length, 0);
+  TokenBatch batch(texts.size(), length, pad_id_);
   for (std::size_t row = 0; row < texts.size(); ++row) {
-    std::vector<int> ids = encode(texts[row]);
-    if (eos) {
-      ids.resize(std::min(ids.size(), length - 1));
-      ids.push_back(eos_id_);
-    }
-    const std::size_t kept = std::min(ids.size(), length);
-    std::copy_n(ids.begin(), kept, batch.ids.begin() + row * length);
-    std::fill_n(batch.mask.begin() + row * length, kept, 1);
+    const std::vector<int> ids = encode(texts[row]);
+    batch.set_row(row, eos ? add_special(ids, length) : ids);
   }
   return batch;
 }

@@ -39,6 +39,9 @@ class SentencePiece {
   };
   std::vector<Token> encode_tokens(std::string_view text) const;
 
+  /// Cut so that with the end-of-sentence, where the model has one, there are at most `max_length` (at least 1).
+  std::vector<int> add_special(std::vector<int> ids, std::size_t max_length) const;
+
   /// Ids of each text, cut to `length` tokens with the end-of-sentence (where `eos`) as the last that is kept, then
   /// padded: mT5's way. Throws std::invalid_argument when the model lacks the pad piece or the end-of-sentence that is
   /// asked for.

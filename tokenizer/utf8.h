@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace weft {
@@ -33,6 +34,38 @@ inline std::size_t utf8_valid_length(std::string_view text) {
   const bool overlong = first == 0xf0 && at(1) < 0x90;
   const bool too_high = first == 0xf4 && at(1) >= 0x90;
   return overlong || too_high ? 0 : 4;
+}
+
+struct Utf8Character {
+  char32_t code_point;
+  std::size_t length;
+};
+
+/// The character that `text` (not empty) starts with; a byte that is no part of one is U+FFFD of length 1.
+inline Utf8Character utf8_decode(std::string_view text) {
+  const auto at = [&](std::size_t i) { return static_cast<char32_t>(static_cast<unsigned char>(text[i])); };
+  const auto trail = [&](std::size_t i) { return at(i) & 0x3f; };
+  switch (utf8_valid_length(text)) {
+    case 1: return {at(0), 1};
+    case 2: return {(at(0) & 0x1f) << 6 | trail(1), 2};
+    case 3: return {(at(0) & 0x0f) << 12 | trail(1) << 6 | trail(2), 3};
+    case 4: return {(at(0) & 0x07) << 18 | trail(1) << 12 | trail(2) << 6 | trail(3), 4};
+    default: return {0xfffd, 1};
+  }
+}
+
+/// Appends a code point of at most U+10FFFF.
+inline void append_utf8(char32_t c, std::string& out) {
+  const auto trail = [&](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3f)); };
+  if (c < 0x80) {
+    out += static_cast<char>(c);
+  } else if (c < 0x800) {
+    out += {static_cast<char>(0xc0 | c >> 6), trail(0)};
+  } else if (c < 0x10000) {
+    out += {static_cast<char>(0xe0 | c >> 12), trail(6), trail(0)};
+  } else {
+    out += {static_cast<char>(0xf0 | c >> 18), trail(12), trail(6), trail(0)};
+  }
 }
 
 }  // namespace weft

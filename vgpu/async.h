@@ -12,6 +12,7 @@
 #include "vgpu/order.h"
 #include "vgpu/tensor_map.h"
 #include "vgpu/warp.h"
+#include "vgpu/wgmma.h"
 
 namespace vgpu {
 
@@ -49,6 +50,7 @@ class AsyncState {
 
   Mbarriers mbarriers;
   Released barriers[16];  // what has arrived at the block's barriers
+  WarpgroupState wgmma;
 
   // Starts: checks what can be checked now.
   void start(BulkCopy copy);

@@ -290,6 +290,7 @@ void Builder::add_instruction(const Statement& s) {
   program_->ordered = program_->ordered || inst.ordered;
   program_->fences = program_->fences || inst.fence;
   program_->async = program_->async || inst.async;
+  program_->wgmma = program_->wgmma || inst.wgmma;
 }
 
 // .loc 2 449 9, function_name $L__info_string0, inlined_at 1 6 3
@@ -397,11 +398,22 @@ std::string_view Builder::keep(std::string text) {
   return kept_.back();
 }
 
+void Builder::list_uses(const std::vector<RegisterUse>& uses) {
+  Program& p = *program_;
+  for (const VirtualRegister& r : registers_) p.register_widths.push_back(static_cast<u8>(r.bytes));
+  size_t at = 0;
+  for (u32 i = 0; i <= p.code.size(); i++) {
+    p.use_begin.push_back(static_cast<u32>(p.uses.size()));
+    for (; at < uses.size() && uses[at].inst == i; at++) p.uses.push_back(2 * uses[at].reg + uses[at].write);
+  }
+}
+
 // Gives every register its place and writes the places into the instructions.
 void Builder::assign_places() {
   std::vector<RegisterUse> uses;
   for (const Reference& r : references_)
     if (!registers_[r.reg].fixed) uses.push_back({r.inst, r.reg, r.write});
+  if (program_->wgmma) list_uses(uses);
   RegisterPlan plan = place_registers(*program_, uses, registers_);
   for (const Reference& r : references_) (r.entry ? *r.entry : program_->code[r.inst].*r.field) = plan.offsets[r.reg];
   for (const auto& [key, reg] : constants_)

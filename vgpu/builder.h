@@ -99,6 +99,7 @@ class Builder {
   void add_instruction(const Statement& s);
   void read_location(const Statement& s);
   void assign_places();
+  void list_uses(const std::vector<RegisterUse>& uses);
   Symbol local_variable(const Declaration& d);
   std::string_view keep(std::string text);
 

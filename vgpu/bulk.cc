@@ -60,6 +60,7 @@ void AsyncState::begin_block(Block& block) {
   copies_.clear();
   arrivals_.clear();
   committed_.assign(block.warps.size() * warp_size, 0);
+  if (block.program->wgmma) wgmma.begin_block(block);
   random_.seed(block.launch->options->schedule * 0x9e3779b97f4a7c15ull + block.linear);
 }
 
@@ -168,10 +169,10 @@ void AsyncState::end_block(Block& block) {
   copies_.clear();
 }
 
-std::string AsyncState::describe_use(const Block&, u32 address, u32 bytes) const {
+std::string AsyncState::describe_use(const Block& block, u32 address, u32 bytes) const {
   for (const BulkCopy& c : copies_)
     if (under_way(c) && c.shared < address + bytes && address < c.shared + c.bytes) return describe(c);
-  return "";
+  return wgmma.describe_use(block, address, bytes);
 }
 
 void report_hang(Block& block) {

@@ -55,6 +55,9 @@ struct Inst {
   bool all_lanes = false;
   bool ordered = false;  // its result may depend on the order of blocks
   bool fence = false;    // of the whole device
+  enum class Tracking : u8 { checked, copy, own };
+  Tracking tracking = Tracking::checked;  // how it treats registers that a wgmma uses
+  bool wgmma = false;
   bool async = false;    // of mbarriers or the async proxy
   bool strong = false;   // volatile, relaxed, acquire, release: no data race with atomics
   FlopClass flop_class = FlopClass::none;
@@ -126,6 +129,9 @@ struct Program {
   bool ordered = false;  // holds an atomic whose result depends on the order of blocks, or a volatile access
   bool async = false;    // uses mbarriers or the async proxy
   bool fences = false;   // holds a device-wide fence: atomics may pass on what other blocks have written
+  bool wgmma = false;    // uses registers asynchronously; only then:
+  std::vector<u8> register_widths;   // bytes of each virtual register
+  std::vector<u32> use_begin, uses;  // virtual registers of each instruction, twice the number plus 1 for a write
   const std::vector<std::string>* files = nullptr;
 };
 

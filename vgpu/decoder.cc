@@ -273,7 +273,8 @@ DecodeFunction find_decoder(std::string_view opcode) {
     std::unordered_map<std::string_view, DecodeFunction> t;
     for (const OpcodeList* list : {&integer_opcodes, &field_opcodes, &logic_opcodes, &float_opcodes, &convert_opcodes,
                                    &compare_opcodes, &move_opcodes, &memory_opcodes, &atomic_opcodes, &warp_opcodes,
-                                   &control_opcodes, &async_opcodes, &mbarrier_opcodes, &matrix_opcodes})
+                                   &control_opcodes, &async_opcodes, &mbarrier_opcodes, &matrix_opcodes,
+                                   &wgmma_opcodes})
       for (const OpcodeEntry& e : *list) t.emplace(e.opcode, e.decode);
     return t;
   }();

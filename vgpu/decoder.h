@@ -106,7 +106,7 @@ void decode_mbarrier_after_copies(Decoder& d);
 using OpcodeList = std::initializer_list<OpcodeEntry>;
 extern const OpcodeList integer_opcodes, field_opcodes, logic_opcodes, float_opcodes, convert_opcodes, compare_opcodes,
     move_opcodes, memory_opcodes, atomic_opcodes, warp_opcodes, control_opcodes, async_opcodes, mbarrier_opcodes,
-    matrix_opcodes;
+    matrix_opcodes, wgmma_opcodes;
 
 // Calls f with a value of the C++ type that a PTX type's lanes have.
 template <class F>

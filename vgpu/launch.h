@@ -64,6 +64,9 @@ struct Stopped {};
 
 void wait_for_earlier_blocks(Block& block);
 
+// Runs a ready warp until it waits or ends, or gives way to the others.
+void run_warp(Warp& w);
+
 // Runs the blocks that are left, one after another; called once per core.
 void run_blocks(LaunchState& launch, Block& block);
 void set_up_block(LaunchState& launch, Block& block, Counts* counts);

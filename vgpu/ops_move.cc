@@ -93,6 +93,7 @@ void decode_mov(Decoder& d) {
     return;
   }
   d.inst.run = pick_move(d, bytes);
+  d.inst.tracking = Inst::Tracking::copy;
   // %laneid and the like have 32 bits; u16 and u64 forms of mov take them too, but nvcc does not write them.
   d.source(&Inst::a, from, t);
 }

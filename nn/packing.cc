@@ -1,11 +1,22 @@
 #include "nn/packing.h"
 
 #include <algorithm>
-#include <numeric>
+#include <bit>
+#include <vector>
 
 #include "kernels/arrange.h"
 
 namespace weft {
+
+namespace {
+
+// Sixteen sizes between a power of two and the next above 128, multiples of 8 below.
+int64_t rounded_rows(int64_t tokens) {
+  const int64_t step = std::max<int64_t>(8, static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(tokens))) / 16);
+  return (tokens + step - 1) / step * step;
+}
+
+}  // namespace
 
 Packing::Packing(const char* name, const Tensor& mask, Device device, bool pack) {
   check(mask.rank() == 2 && mask.dtype() == DType::boolean, "[{}] mask must be bool [B, T] but is {} {}", name,
@@ -20,8 +31,10 @@ Packing::Packing(const char* name, const Tensor& mask, Device device, bool pack)
           "[{}] every row of mask must be true up to a length but row {} is not", name, b);
     offsets.push_back(offsets.back() + length);
   }
-  if (offsets.back() == B_ * T_) return;
-  if (!pack || device != Device::cpu) {
+  tokens_ = offsets.back();
+  if (tokens_ == B_ * T_) return;
+  const int64_t all = rounded_rows(tokens_);
+  if (!pack || device != Device::cpu || all >= B_ * T_) {
     mask_ = mask.to(device);
     return;
   }
@@ -32,8 +45,12 @@ Packing::Packing(const char* name, const Tensor& mask, Device device, bool pack)
     longest_ = std::max(longest_, length);
     for (int64_t t = 0; t < length; ++t) rows.push_back(b * T_ + t);
   }
-  rows_ = Tensor::from(rows, {offsets.back()});
-  offsets_ = Tensor::from(offsets, {B_ + 1});
+  while (static_cast<int64_t>(rows.size()) < all) {
+    rows.push_back(rows[0]);
+    offsets.push_back(offsets.back() + 1);
+  }
+  rows_ = Tensor::from(rows, {all});
+  offsets_ = Tensor::from(offsets, {static_cast<int64_t>(offsets.size())});
 }
 
 Tensor Packing::pack(const Tensor& x) const {
@@ -48,7 +65,7 @@ Tensor Packing::unpack(const Tensor& x) const {
   if (!packed()) return x.reshape(shape);
   // The row after the last token's is what a position without a token shows.
   Tensor row_of = Tensor::full({B_ * T_}, static_cast<double>(rows()), DType::i64);
-  for (int64_t i = 0; i < rows(); ++i) row_of.data<int64_t>()[rows_.data<int64_t>()[i]] = i;
+  for (int64_t i = 0; i < tokens_; ++i) row_of.data<int64_t>()[rows_.data<int64_t>()[i]] = i;
   return index_select(concat({x, Tensor::zeros({1, x.dim(1)}, x.dtype())}, 0), row_of).reshape(shape);
 }
 

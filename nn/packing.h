@@ -15,6 +15,8 @@ class Packing {
   /// B sequences of T rows each, without padding.
   Packing(int64_t B, int64_t T) : B_(B), T_(T), longest_(T) {}
 
+  /// Tokens, and up to a sixteenth more that nothing sees: libraries make a product for every size, so that a few sizes
+  /// must do for all batches.
   int64_t rows() const { return packed() ? rows_.numel() : B_ * T_; }
   /// What a relative position is taken over: the longest text if packed, else T.
   int64_t length() const { return longest_; }
@@ -30,6 +32,7 @@ class Packing {
   int64_t B_, T_, longest_;
   Tensor mask_;             // where the rows lie; undefined if packed or if there is no padding
   Tensor offsets_, rows_;   // i64: where each text begins, and the end; the position b T + t of each row
+  int64_t tokens_ = 0;      // of rows_; the others repeat the first and are texts of their own
 };
 
 }  // namespace weft

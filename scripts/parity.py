@@ -28,18 +28,60 @@ def texts(vocabulary, begin, end, pad):
     return torch.where(mask, ids, pad), mask
 
 
+class Sequence(torch.nn.Module):
+    """ids, mask -> last hidden state."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, ids, mask):
+        return self.net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+
+
+class MClip(torch.nn.Module):
+    """ids, mask -> embeddings: multilingual CLIP's mean over the tokens and its linear layer."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.transformer, self.LinearTransformation = net, torch.nn.Linear(1024, 512)
+
+    def forward(self, ids, mask):
+        hidden = self.transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        kept = mask.to(hidden.dtype)
+        return self.LinearTransformation((hidden * kept[:, :, None]).sum(1) / kept.sum(1)[:, None])
+
+
+class Images(torch.nn.Module):
+    """images NHWC -> what the network's `method` makes of them as NCHW (in memory still NHWC)."""
+
+    def __init__(self, net, method):
+        super().__init__()
+        self.net, self.method = net, method
+
+    def forward(self, images):
+        return getattr(self.net, self.method)(images.permute(0, 3, 1, 2))
+
+
+class ClipTexts(torch.nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, ids):
+        return self.net.encode_text(ids)
+
+
+# Each returns the module, its original's state dict, config.json, and inputs for a comparison.
 def mt5():
     from transformers import MT5Config, MT5EncoderModel
-    config = MT5Config(vocab_size=250112, d_model=512, d_kv=64, d_ff=1024, num_layers=8, num_heads=6,
-                       feed_forward_proj="gated-gelu", dropout_rate=0.0)
-    net = MT5EncoderModel(config).eval()
-    ids, mask = texts(250000, None, 1, 0)
-    hidden = net(input_ids=ids, attention_mask=mask.long()).last_hidden_state
     config = {"vocab_size": 250112, "d_model": 512, "d_kv": 64, "num_heads": 6, "d_ff": 1024, "num_layers": 8,
               "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128,
               "layer_norm_epsilon": 1e-6, "feed_forward_proj": "gated-gelu"}
+    net = MT5EncoderModel(MT5Config(dropout_rate=0.0, **config))
+    ids, mask = texts(250000, None, 1, 0)
     weights = {k: v for k, v in net.state_dict().items() if k != "encoder.embed_tokens.weight"}
-    return weights, config, {"ids": ids, "mask": mask}, hidden
+    return Sequence(net), weights, config, {"ids": ids, "mask": mask}
 
 
 def mclip():
@@ -47,62 +89,58 @@ def mclip():
     config = {"vocab_size": 250002, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16,
               "intermediate_size": 4096, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1,
               "layer_norm_eps": 1e-5, "hidden_act": "gelu"}
-    transformer = XLMRobertaModel(XLMRobertaConfig(bos_token_id=0, eos_token_id=2, **config)).eval()
-    head = torch.nn.Linear(1024, 512)
+    net = MClip(XLMRobertaModel(XLMRobertaConfig(bos_token_id=0, eos_token_id=2, **config)))
     ids, mask = texts(250000, 0, 2, 1)
-    hidden = transformer(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-    mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1)[:, None]
-    weights = {"transformer." + k: v for k, v in transformer.state_dict().items()}
-    weights.update({"LinearTransformation." + k: v for k, v in head.state_dict().items()})
-    return weights, {**config, "numDims": 512}, {"ids": ids, "mask": mask}, head(mean)
+    return net, net.state_dict(), {**config, "numDims": 512}, {"ids": ids, "mask": mask}
 
 
 def clip(tower):
     from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
     net = CLIP(embed_dim=512, vision_cfg=CLIPVisionCfg(image_size=224, patch_size=32, width=768, layers=12),
                text_cfg=CLIPTextCfg(context_length=77, vocab_size=49408, width=512, heads=8, layers=12),
-               quick_gelu=True).eval()
+               quick_gelu=True)
     config = {"embed_dim": 512, "quick_gelu": True,
               "vision_cfg": {"image_size": 224, "patch_size": 32, "width": 768, "layers": 12},
               "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8, "layers": 12}}
     if tower == "image":
-        images = torch.randn(8, 224, 224, 3)
-        inputs, output = {"images": images}, net.encode_image(images.permute(0, 3, 1, 2))
-    else:
-        ids = torch.zeros(16, 77, dtype=torch.int64)
-        ids[:, :32] = texts(49000, 49406, 49407, 0)[0]
-        inputs, output = {"ids": ids}, net.encode_text(ids)
-    return net.state_dict(), config, inputs, output
+        module = Images(net, "encode_image")
+        return module, net.state_dict(), config, {"images": torch.randn(8, 224, 224, 3)}
+    ids = torch.zeros(16, 77, dtype=torch.int64)
+    ids[:, :32] = texts(49000, 49406, 49407, 0)[0]
+    return ClipTexts(net), net.state_dict(), config, {"ids": ids}
 
 
 def resnext():
     from torchvision.models import resnext50_32x4d
     net = resnext50_32x4d(weights=None)
     images = torch.rand(8, 298, 228, 3)
-    for _ in range(2):  # running statistics of its own activations
-        net(images.permute(0, 3, 1, 2))
-    net.eval()
-    kept = []
-    net.avgpool.register_forward_hook(lambda module, inputs, output: kept.append(output.flatten(1)))
-    net(images.permute(0, 3, 1, 2))
+    with torch.no_grad():
+        for _ in range(2):  # running statistics of its own activations
+            net(images.permute(0, 3, 1, 2))
     config = {"layers": [3, 4, 6, 3], "planes": [64, 128, 256, 512], "stem": 64, "groups": 32, "width_per_group": 4,
               "classes": 1000}
-    return net.state_dict(), config, {"images": images}, kept[0]
+    weights = dict(net.state_dict())
+    net.fc = torch.nn.Identity()  # the features are what is compared
+    return Images(net, "forward"), weights, config, {"images": images}
 
 
 MODELS = {"mt5-small": mt5, "xlm-r-large-m-clip": mclip, "clip-vit-b-32-image": lambda: clip("image"),
           "clip-vit-b-32-text": lambda: clip("text"), "resnext50-32x4d": resnext}
 
 
+def save_original(weights, config, folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
 def make(name, folder):
     torch.manual_seed(1)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    net, weights, config, inputs = MODELS[name]()
     with torch.no_grad():
-        weights, config, inputs, output = MODELS[name]()
-    original = folder / "original"
-    original.mkdir(parents=True, exist_ok=True)
-    (original / "config.json").write_text(json.dumps(config))
-    save_file({k: v.contiguous() for k, v in weights.items()}, original / "model.safetensors", {"format": "pt"})
+        output = net.eval()(*inputs.values())
+    save_original(weights, config, folder / "original")
     save_file({k: v.contiguous() for k, v in inputs.items()}, folder / "input.safetensors")
     save_file({"output": output.float().contiguous()}, folder / "expected.safetensors")
 

@@ -250,28 +250,37 @@ void Safetensors::forget(const std::string& name) const {
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  std::vector<const NamedTensor*> order;
-  std::unordered_set<std::string> names;
+  std::vector<TensorToWrite> list;
   for (const NamedTensor& t : tensors) {
     check(t.tensor.defined(), "[write_safetensors] tensor {} must be defined", quote(t.name));
+    list.push_back({t.name, t.tensor.dtype(), t.tensor.shape(), [&t] { return t.tensor.detach().to(Device::cpu); }});
+  }
+  write_safetensors(path, list, metadata);
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<const TensorToWrite*> order;
+  std::unordered_set<std::string> names;
+  for (const TensorToWrite& t : tensors) {
     check(t.name != "__metadata__" && names.insert(t.name).second,
           "[write_safetensors] every name must occur once but {} {}", quote(t.name),
           t.name == "__metadata__" ? "is reserved" : "occurs twice");
     order.push_back(&t);
   }
-  std::stable_sort(order.begin(), order.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    return size_of(a->tensor.dtype()) > size_of(b->tensor.dtype());
+  std::stable_sort(order.begin(), order.end(), [](const TensorToWrite* a, const TensorToWrite* b) {
+    return size_of(a->dtype) > size_of(b->dtype);
   });
 
   std::string text = "{";
   try {
     if (!metadata.empty()) text += "\"__metadata__\":" + json(metadata).dump();
     int64_t at = 0;
-    for (const NamedTensor* t : order) {
-      const int64_t begin = std::exchange(at, at + t->tensor.nbytes());
+    for (const TensorToWrite* t : order) {
+      const int64_t begin = std::exchange(at, at + t->shape.numel() * size_of(t->dtype));
       text += fmt::format("{}{}:{{\"dtype\":\"{}\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
-                          text.size() > 1 ? "," : "", json(t->name).dump(), file_name_of(t->tensor.dtype()),
-                          fmt::join(t->tensor.shape().begin(), t->tensor.shape().end(), ","), begin, at);
+                          text.size() > 1 ? "," : "", json(t->name).dump(), file_name_of(t->dtype),
+                          fmt::join(t->shape.begin(), t->shape.end(), ","), begin, at);
     }
   } catch (const json::exception&) {
     check(false, "[write_safetensors] names and metadata must be UTF-8");
@@ -286,7 +295,12 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
   for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(text.size() >> (8 * i));
   file.write(length, sizeof length);
   file.write(text);
-  for (const NamedTensor* t : order) file.write(t->tensor.detach().to(Device::cpu).raw(), static_cast<size_t>(t->tensor.nbytes()));
+  for (const TensorToWrite* t : order) {
+    const Tensor tensor = t->make();
+    check(tensor.dtype() == t->dtype && tensor.shape() == t->shape, "[write_safetensors] tensor {} must be {} {} but is {} {}",
+          quote(t->name), t->dtype, t->shape, tensor.dtype(), tensor.shape());
+    file.write(tensor.raw(), static_cast<size_t>(tensor.nbytes()));
+  }
   file.commit();
 }
 

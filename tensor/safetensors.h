@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -60,6 +61,17 @@ struct NamedTensor {
 /// Writes tensors and metadata atomically (tensor/atomic_file.h). Wider elements come first so that each is aligned
 /// when mapped; among equals the given order is kept. Writing to a file that is mapped is safe.
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+/// A tensor that is made when its turn to be written comes, and then dropped.
+struct TensorToWrite {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::function<Tensor()> make;
+};
+/// The same, with no more than one tensor at a time in memory.
+void write_safetensors(const std::filesystem::path& path, const std::vector<TensorToWrite>& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace weft

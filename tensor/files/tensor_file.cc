@@ -136,6 +136,16 @@ Tensor TensorFile::load(const std::string& name) const {
   return load(*entry);
 }
 
+void TensorFile::forget(const Entry& entry) const {
+  const Part& part = (*parts_)[entry.part];
+  if (const auto* file = std::get_if<Safetensors>(&part)) return file->forget(file->entries()[entry.index].name);
+  if (const auto* file = std::get_if<std::shared_ptr<const TorchFile>>(&part)) {
+    return (*file)->forget((*file)->entries()[entry.index]);
+  }
+  const Npy& npy = std::get<Npy>(part);
+  npy.file->forget(npy.arrays[entry.index].array.bytes);
+}
+
 TensorFile TensorFile::below(std::string_view prefix) const {
   TensorFile part;
   part.path_ = path_;

@@ -45,6 +45,8 @@ class TensorFile {
   Tensor load(const Entry& entry) const;
   /// The same by name, which must be there.
   Tensor load(const std::string& name) const;
+  /// Gives a tensor's pages back: to be called when its bytes were used and will not be soon.
+  void forget(const Entry& entry) const;
 
   /// The tensors whose names begin with `prefix`, without it: the state dict in a checkpoint, say.
   TensorFile below(std::string_view prefix) const;

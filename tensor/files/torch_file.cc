@@ -160,6 +160,10 @@ void TorchFile::check_tensors(const std::string& label) const {
   }
 }
 
+void TorchFile::forget(const Entry& entry) const {
+  archive_.file()->forget(bytes_[pickle_->tensors()[entry.tensor].storage]);
+}
+
 Tensor TorchFile::tensor(const Entry& entry) const {
   const PickledTensor& t = pickle_->tensors()[entry.tensor];
   const auto element = static_cast<size_t>(size_of(entry.dtype));

@@ -38,6 +38,8 @@ class TorchFile {
   /// A view of the mapping where the elements lie in order and aligned, a copy otherwise. Tensors that share a storage
   /// in the file share it here.
   Tensor tensor(const Entry& entry) const;
+  /// Gives the pages of the tensor's storage back.
+  void forget(const Entry& entry) const;
 
  private:
   void check_storages();

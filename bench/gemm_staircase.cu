@@ -138,6 +138,7 @@ template <bool Swizzled> __global__ void tensor_cores(const Half* a, const Half*
 
 // Step 7 is the bf16 kernel of weft: step 6 with a ring of three tiles filled by cp.async, tiles of 128 x 128, and
 // 16-byte stores after an exchange between neighbouring lanes (kernels/device/gemm_bf16.cuh, gemm_kernel.cuh).
+// Step 8, TMA and wgmma, needs code for sm_90a: bench/gemm_hopper.cu.
 
 void product_of_weft(const Tensor& a, const Tensor& b, const Tensor& y) {
   const int64_t M = y.dim(0), N = y.dim(1), K = a.dim(1);

@@ -295,8 +295,8 @@ TEST_CASE("shared memory of a product in flight") {
   const std::string store = "mov.u32 %x, s; mad.lo.u32 %x, %l, 4, %x; st.shared.b32 [%x], 0; ";
   p.after = store + "wgmma.wait_group.sync.aligned 0;";
   CHECK(fault_of(p) == "async proxy");
-  p.after = "wgmma.wait_group.sync.aligned 0; " + store;  // of rows that other warps may still read
-  CHECK(fault_of(p) != "(none)");
+  p.after = "wgmma.wait_group.sync.aligned 0; " + store;  // whoever waits has waited for the whole warpgroup
+  CHECK(fault_of(p) == "(none)");
   p.after = "wgmma.wait_group.sync.aligned 0; bar.sync 0; " + store;
   CHECK(fault_of(p) == "(none)");
 }

@@ -48,6 +48,9 @@ class AsyncState {
   void begin_block(Block& block);
   ProxyOrder& order(const Warp& w) { return orders_[w.index]; }
 
+  // Changes when a warp that has stalled may go on.
+  u64 progress() const { return mbarriers.ended() + wgmma.issued(); }
+
   Mbarriers mbarriers;
   Released barriers[16];  // what has arrived at the block's barriers
   WarpgroupState wgmma;

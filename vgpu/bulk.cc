@@ -185,10 +185,10 @@ void report_hang(Block& block) {
       line = fmt::format("barrier {}  {}", w.barrier_id, describe_source(*block.program, inst_index(w, *w.barrier)));
     } else {
       if (!first) first = &w;
-      line = fmt::format(
-          "{}\n    {}",
-          describe_place(w, block.linear, w.index * warp_size + w.stalled_lane, inst_index(w, *w.stalled_at)),
-          describe(*w.stalled_for));
+      line = fmt::format("{}\n    {}",
+                         describe_place(w, block.linear, w.index * warp_size + (w.stalled_for ? w.stalled_lane : 0),
+                                        inst_index(w, *w.stalled_at)),
+                         w.stalled_for ? describe(*w.stalled_for) : "the warpgroup's other warps");
     }
     others += fmt::format("{}warp {} waits: {}", others.empty() ? "" : "\n", w.index, line);
   }

@@ -90,7 +90,7 @@ void begin_block(Block& block) {
 
 // A stalled warp need not ask again before a phase has ended.
 bool may_run(const Block& block, const Warp& w) {
-  return w.state == Warp::State::ready && (!w.stalled || block.async->mbarriers.ended() != w.stalled_since);
+  return w.state == Warp::State::ready && (!w.stalled || block.async->progress() != w.stalled_since);
 }
 
 // No warp can go on but by asking mbarriers again: something that goes on beside the threads happens, or the waits end
@@ -108,7 +108,7 @@ bool wake_stalled(Block& block, u32& in_vain) {
 void run_block(Block& block) {
   begin_block(block);
   const std::vector<u32>& order = block.launch->warp_order;
-  u64 ended = 0;  // phases of mbarriers when a warp last went on
+  u64 progress = 0;
   u32 in_vain = 0;
   for (;;) {
     bool ran = false, alive = false;
@@ -125,8 +125,8 @@ void run_block(Block& block) {
     if (!alive) break;
     if (block.async) {
       block.async->advance_at_random(block);
-      if (ended != block.async->mbarriers.ended()) in_vain = 0;
-      ended = block.async->mbarriers.ended();
+      if (progress != block.async->progress()) in_vain = 0;
+      progress = block.async->progress();
     }
     if (!ran && wake_stalled(block, in_vain)) report_hang(block);
   }

@@ -225,7 +225,7 @@ void mma_async(Warp& w, const Inst& in, u32 m) {
   if (scale != 0 && scale != full_mask)
     fault(w, in, -1, "wgmma", "the lanes of a warp give different values of scale-d");
   WarpgroupState& state = w.block->async->wgmma;
-  state.compare(w, in, a, b, scale != 0);
+  state.begin(w, in, a, b, scale != 0);
 
   alignas(64) T left[most_depth * rows], right[most_depth * most_columns], sums[most_columns][rows] = {};
   Runs runs;
@@ -241,13 +241,13 @@ void mma_async(Warp& w, const Inst& in, u32 m) {
                  most_columns, flags & b_signed, runs);
   if (scale) load_sums(w, in.list + count, columns, flags & half_result, sums);
   multiply(left, right, columns, depth_of(I), flags, sums);
-  std::vector<SharedRun> reads = runs.take();
+  const std::vector<SharedRun> reads = runs.take();
   if (w.block->counts) {
     u32 bytes = 0;
     for (const SharedRun& r : reads) bytes += r.bytes;
     count_bulk(w.block->counts[inst_index(w, in)], bytes);
   }
-  state.issue(w, in, std::move(reads));
+  state.issue(w, in, reads);
   store_sums(w, in.list, columns, flags & half_result, sums);
 }
 
@@ -332,6 +332,7 @@ void decode_wgmma(Decoder& d) {
   if (what == "mma_async") return decode_mma_async(d);
   d.expect(what == "wait_group" ? 1 : 0);
   if (what == "wait_group") d.inst.offset = static_cast<i64>(d.immediate(d.operand(0)));
+  if (what == "wait_group") d.inst.control = Control::gather;
   d.inst.run = what == "fence" ? fence : what == "commit_group" ? commit_group : wait_group;
 }
 

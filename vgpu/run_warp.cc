@@ -24,12 +24,16 @@ void merge_group(Warp& w, u32 pc, u32 mask) {
   w.groups[w.group_count++] = {pc, mask};
 }
 
-void stall_group(Warp& w, u32 pc) {
+void remove_group(Warp& w, u32 i) { w.groups[i] = w.groups[--w.group_count]; }
+
+// Group gi, which has come to pc after waiting in vain at `in`, lets others go first.
+void stall_group(Warp& w, u32 gi, u32 pc, u32 mask, const Inst& in) {
+  remove_group(w, gi);
+  merge_group(w, pc, mask);
   for (u32 i = 0; i < w.group_count; i++)
     if (w.groups[i].pc == pc) w.groups[i].stalled = true;
+  w.stalled_at = &in;
 }
-
-void remove_group(Warp& w, u32 i) { w.groups[i] = w.groups[--w.group_count]; }
 
 // Exits and arrivals may be what blocked groups wait for.
 void unblock_groups(Warp& w) {
@@ -117,10 +121,10 @@ u32 missing_lanes(Warp& w, const Inst& in, u32 m) {
   return all & w.live & ~m;
 }
 
-// Every group of lanes has asked an mbarrier in vain: the other warps go first.
+// Every group of lanes waits in vain: the other warps go first.
 void stall(Warp& w) {
   w.stalled = true;
-  w.stalled_since = w.block->async->mbarriers.ended();
+  w.stalled_since = w.block->async->progress();
   for (u32 i = 0; i < w.group_count; i++) w.groups[i].stalled = false;
 }
 
@@ -254,13 +258,23 @@ void run(Warp& w) {
             pc++;
           }
           break;
+        case Control::gather:
+          if (m && missing_lanes(w, in, m)) {
+            block_group(w, gi, pc, m, mask);
+            parted = true;
+          } else if (m && !block.async->wgmma.can_wait(w, static_cast<u32>(in.offset))) {
+            w.stalled_for = nullptr;
+            stall_group(w, gi, pc, mask, in);
+            parted = true;
+          } else {
+            if (m) in.run(w, in, m);
+            pc++;
+          }
+          break;
         case Control::poll:
           pc++;
           if (m && wait_for_phase(w, in, m)) {
-            remove_group(w, gi);
-            merge_group(w, pc, mask);
-            stall_group(w, pc);
-            w.stalled_at = &in;
+            stall_group(w, gi, pc, mask, in);
             parted = true;
           }
           break;

@@ -16,8 +16,9 @@ void WarpgroupState::begin_block(Block& block) {
     s.products.clear();
     s.registers.assign(program.register_widths.size(), {});
     s.serial = s.committed = s.fences = 0;
-    s.issued = 0;
+    s.issued = s.ended = 0;
   }
+  issued_ = 0;
   groups_.assign((block.warps.size() + 3) / 4, {});
 }
 
@@ -58,7 +59,7 @@ void WarpgroupState::check_registers(Warp& w, const Inst& in, u32 pc) {
   }
 }
 
-void WarpgroupState::issue(Warp& w, const Inst& in, std::vector<SharedRun> reads) {
+void WarpgroupState::issue(Warp& w, const Inst& in, const std::vector<SharedRun>& reads) {
   const Program& program = *w.block->program;
   WarpState& s = warps_[w.index];
   Product p;
@@ -82,28 +83,29 @@ void WarpgroupState::issue(Warp& w, const Inst& in, std::vector<SharedRun> reads
     r.result = result;
     p.registers.push_back(number);
   }
+  p.number = s.issued++;
+  issued_++;
+  s.products.push_back(std::move(p));
+  Group& group = groups_[w.index / 4];
+  Shared& shared = group.products[s.products.back().number - group.first];
+  shared.reads.insert(shared.reads.end(), reads.begin(), reads.end());
   if (w.block->shadow)
     for (const SharedRun& run : reads) w.block->shadow->begin_async_read(w, in, 0, run.address, run.bytes);
-  p.reads = std::move(reads);
-  s.products.push_back(std::move(p));
 }
 
-void WarpgroupState::compare(Warp& w, const Inst& in, u64 a, u64 b, bool scale) {
+void WarpgroupState::begin(Warp& w, const Inst& in, u64 a, u64 b, bool scale) {
   const u32 first = w.index / 4 * 4;
   if (first + 4 > w.block->warps.size())
     fault(w, in, -1, "wgmma", fmt::format("the warpgroup has {} warps, not 4", w.block->warps.size() - first));
   Group& group = groups_[w.index / 4];
-  const u64 number = warps_[w.index].issued++;
-  const Issue mine{&in, a, b, scale};
-  if (number == group.first + group.issues.size()) {
-    group.issues.push_back(mine);
-  } else if (const Issue& other = group.issues[number - group.first]; !(other == mine)) {
+  const u64 at = warps_[w.index].issued - group.first;
+  if (at == group.products.size()) {
+    group.products.push_back({&in, a, b, scale, {}});
+  } else if (const Shared& other = group.products[at];
+             other.inst != &in || other.a != a || other.b != b || other.scale != scale) {
     fault(w, in, -1, "wgmma", "the warps of a warpgroup do not execute the same wgmma.mma_async with the same operands",
           fmt::format("another {}", describe_source(*w.block->program, inst_index(w, *other.inst))));
   }
-  u64 least = ~u64{0};
-  for (u32 v = first; v < first + 4; v++) least = std::min(least, warps_[v].issued);
-  for (; group.first < least; group.first++) group.issues.pop_front();
 }
 
 void WarpgroupState::commit_group(const Warp& w) {
@@ -113,32 +115,57 @@ void WarpgroupState::commit_group(const Warp& w) {
   s.committed++;
 }
 
-void WarpgroupState::finish(Warp& w, Product& p) {
-  for (const u32 number : p.registers)
-    if (Register& r = warps_[w.index].registers[number]; r.product == p.serial) r.product = 0;
+bool WarpgroupState::can_wait(const Warp& w, u32 keep) const {
+  const WarpState& s = warps_[w.index];
+  u64 needed = 0;
+  for (const Product& p : s.products)
+    if (p.group != open && u64{p.group} + keep < s.committed) needed = p.number + 1;
+  if (!needed) return true;
+  const u32 first = w.index / 4 * 4;
+  for (u32 v = first; v < first + 4; v++)
+    if (warps_[v].issued < needed) return false;
+  return true;
+}
+
+void WarpgroupState::end_reads(Warp& w, Shared& p) {
+  p.read = true;
+  p.reader = w.index;
+  p.reader_clock = w.clock;
   if (w.block->shadow)
     for (const SharedRun& run : p.reads) w.block->shadow->end_async_read(w, *p.inst, 0, run.address, run.bytes);
 }
 
 void WarpgroupState::wait_group(Warp& w, u32 keep) {
   WarpState& s = warps_[w.index];
+  Group& group = groups_[w.index / 4];
   while (!s.products.empty()) {
     Product& p = s.products.front();
     if (p.group == open || u64{p.group} + keep >= s.committed) break;
-    finish(w, p);
+    for (const u32 number : p.registers)
+      if (Register& r = s.registers[number]; r.product == p.serial) r.product = 0;
+    Shared& shared = group.products[p.number - group.first];
+    if (!shared.read) end_reads(w, shared);
+    w.seen[shared.reader] = std::max(w.seen[shared.reader], shared.reader_clock + 1);
+    s.ended = p.number + 1;
     s.products.pop_front();
   }
   w.seen[w.index] = ++w.clock;  // the reads were the whole warp's
   w.step = 0;
+  const u32 first = w.index / 4 * 4, end = std::min<u32>(first + 4, static_cast<u32>(warps_.size()));
+  u64 least = ~u64{0};
+  for (u32 v = first; v < end; v++) least = std::min(least, warps_[v].ended);
+  for (; group.first < least; group.first++) group.products.pop_front();
 }
 
 std::string WarpgroupState::describe_use(const Block& block, u32 address, u32 bytes) const {
-  for (const Warp& w : block.warps)
-    for (const Product& p : warps_[w.index].products)
+  for (size_t g = 0; g < groups_.size(); g++)
+    for (const Shared& p : groups_[g].products)
       for (const SharedRun& run : p.reads)
-        if (run.address < address + bytes && address < run.address + run.bytes)
+        if (!p.read && run.address < address + bytes && address < run.address + run.bytes) {
+          const Warp& w = block.warps[g * 4];
           return fmt::format("wgmma   {}",
                              describe_place(w, block.linear, w.index * warp_size, inst_index(w, *p.inst)));
+        }
   return "";
 }
 

@@ -24,12 +24,15 @@ class WarpgroupState {
   void check_registers(Warp& w, const Inst& in, u32 pc);
   // wgmma.fence: what has been written to registers before may be read by products.
   void fence(const Warp& w) { warps_[w.index].fences++; }
-  // A product: its accumulators and fragments of A (virtual registers, from Program::uses) and what it reads.
-  void issue(Warp& w, const Inst& in, std::vector<SharedRun> reads);
-  // The four warps of a warpgroup must give the same: reports where they do not.
-  void compare(Warp& w, const Inst& in, u64 a, u64 b, bool scale);
+  // The warp takes part in a product, whose operands must be those of the warpgroup's other warps.
+  void begin(Warp& w, const Inst& in, u64 a, u64 b, bool scale);
+  // Its accumulators and fragments of A (virtual registers, from Program::uses) and its share of what is read.
+  void issue(Warp& w, const Inst& in, const std::vector<SharedRun>& reads);
   void commit_group(const Warp& w);
+  // The products that the warp would wait for have been issued by the whole warpgroup: only then can they end.
+  bool can_wait(const Warp& w, u32 keep) const;
   void wait_group(Warp& w, u32 keep);
+  u64 issued() const { return issued_; }  // by all warps: changes when can_wait() may
   std::string describe_use(const Block& block, u32 address, u32 bytes) const;
 
  private:
@@ -37,8 +40,8 @@ class WarpgroupState {
   struct Product {
     u32 serial = 0, group = open;
     const Inst* inst = nullptr;
+    u64 number = 0;  // among the warp's, and so among the warpgroup's
     std::vector<u32> registers;
-    std::vector<SharedRun> reads;
   };
   struct Register {
     u32 product = 0;      // serial of the product that uses it, 0: none
@@ -49,23 +52,27 @@ class WarpgroupState {
     std::deque<Product> products;
     std::vector<Register> registers;
     u32 serial = 0, committed = 0, fences = 0;
-    u64 issued = 0;
+    u64 issued = 0, ended = 0;
   };
-  struct Issue {
+  // Of the whole warpgroup: the first warp that waits ends its reads, and the others come after that.
+  struct Shared {
     const Inst* inst;
     u64 a, b;
     bool scale;
-    bool operator==(const Issue&) const = default;
+    std::vector<SharedRun> reads;
+    bool read = false;
+    u32 reader = 0, reader_clock = 0;
   };
   struct Group {
-    u64 first = 0;  // number of the first issue that is kept
-    std::deque<Issue> issues;
+    u64 first = 0;  // number of the first product that is kept
+    std::deque<Shared> products;
   };
-  void finish(Warp& w, Product& p);
+  void end_reads(Warp& w, Shared& p);
   std::string describe(const Warp& w, u32 serial) const;
 
   std::vector<WarpState> warps_;
   std::vector<Group> groups_;
+  u64 issued_ = 0;
 };
 
 }  // namespace vgpu

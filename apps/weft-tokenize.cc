@@ -82,16 +82,17 @@ int main(int argc, char** argv) {
   app.footer("Example: echo 'červené tričko' | weft-tokenize --model data/emoji13");
   weft::Options options;
   app.add_option("--model", options.model,
-                 "SentencePiece model, or a folder with the tokenizer of mT5, XLM-RoBERTa or M2M100")
+                 "SentencePiece model or CLIP's merges, or a folder with the tokenizer of a model")
       ->required()
       ->type_name("FILE|DIR");
   auto* const decode_flag = app.add_flag("--decode", options.decode, "Read ids and write text");
   auto* const eos_flag = app.add_flag("--eos", options.eos, "Append the end-of-sentence id to every line");
-  auto* const special_flag = app.add_flag("--special", options.special, "Ids as the model takes them: with its special tokens");
+  auto* const special_flag =
+      app.add_flag("--special", options.special, "Ids as the model takes them: with its special tokens");
   app.add_option("--max-length", options.max_length, "Cut so that at most N ids are left, special tokens kept")
-          ->type_name("N")
-          ->check(CLI::PositiveNumber)
-          ->needs(special_flag);
+      ->type_name("N")
+      ->check(CLI::PositiveNumber)
+      ->needs(special_flag);
   app.add_option("--pad", options.pad_to, "Add padding up to N ids")->type_name("N")->check(CLI::Range(1, 1 << 20));
   decode_flag->excludes(eos_flag)->excludes(special_flag);
   eos_flag->excludes(special_flag);

@@ -4,6 +4,10 @@
 
 #include "tests/sentencepiece_models.h"
 #include "tests/temporary_folder.h"
+#include "tokenizer/characters.h"
+#include "tokenizer/fix_text.h"
+#include "tokenizer/gzip.h"
+#include "tokenizer/html_unescape.h"
 #include "tokenizer/vocabulary_json.h"
 
 #include <doctest/doctest.h>
@@ -40,10 +44,10 @@ std::string error_of(std::string_view json) {
   return "no error";
 }
 
-void compare(const std::string& name, const std::string& texts_name) {
+void compare(const std::string& name) {
   CAPTURE(name);
   const Tokenizer tokenizer = Tokenizer::load(goldens / name);
-  const auto texts = lines_of(texts_name), ids = lines_of(name + ".ids"), cut = lines_of(name + ".cut8"),
+  const auto texts = lines_of("texts.txt"), ids = lines_of(name + ".ids"), cut = lines_of(name + ".cut8"),
              plain = lines_of(name + ".txt");
   REQUIRE(texts.size() > 300);
   REQUIRE(ids.size() == texts.size());
@@ -60,10 +64,18 @@ void compare(const std::string& name, const std::string& texts_name) {
 
 }  // namespace
 
-TEST_CASE("mT5, XLM-RoBERTa and M2M100 have the originals' ids, cuts and decoded text") {
-  compare("mt5", "texts.txt");
-  compare("xlm_roberta", "texts.txt");
-  compare("m2m100", "texts.txt");
+TEST_CASE("mT5, XLM-RoBERTa, M2M100 and CLIP have the originals' ids, cuts and decoded text") {
+  compare("mt5");
+  compare("xlm_roberta");
+  compare("m2m100");
+  compare("clip");
+}
+
+TEST_CASE("GLAMI's English zero-shot texts: 31 ids, 45 zeros, the last of 32") {
+  const ClipTokenizer clip = ClipTokenizer::load(goldens / "clip/bpe_simple_vocab_16e6.txt.gz");
+  const auto texts = lines_of("texts.txt"), ids = lines_of("clip.glami");
+  REQUIRE(ids.size() == texts.size());
+  for (std::size_t i = 0; i < texts.size(); ++i) CHECK(joined(clip.encode_glami(texts[i])) == ids[i]);
 }
 
 TEST_CASE("a folder's files say which tokenizer it is") {
@@ -71,7 +83,9 @@ TEST_CASE("a folder's files say which tokenizer it is") {
   CHECK(kind("mt5") == 1);
   CHECK(kind("xlm_roberta") == 2);
   CHECK(kind("m2m100") == 3);
+  CHECK(kind("clip") == 4);
   CHECK(kind("mt5/spiece.model") == 0);
+  CHECK(kind("clip/bpe_simple_vocab_16e6.txt.gz") == 4);
   const TemporaryFolder folder;
   CHECK_THROWS_WITH_AS(Tokenizer::load(folder.path()),
                        (folder.path() / "spiece.model: expected a SentencePiece model, found no such file").c_str(),
@@ -112,6 +126,59 @@ TEST_CASE("whitespace is Python's") {
   CHECK(python_strip("\t\x1f \xc2\x85\xe3\x80\x80x \xe2\x80\x8b\xc2\xa0\xe2\x80\xa8") == "x \xe2\x80\x8b");
   CHECK(python_strip(" \xa0") == "\xa0");
   CHECK(python_strip("") == "");
+}
+
+TEST_CASE("text is cleaned as ftfy and open_clip clean it") {
+  const auto fixed = [](std::string_view text) { return to_utf8(fix_text(to_code_points(text))); };
+  CHECK(fixed("") == "");
+  CHECK(fixed("âœ” No problems") == "✔ No problems");
+  CHECK(fixed("Broken text&hellip; it&#x2019;s ﬂubberiﬁc!") == "Broken text… it's flubberific!");
+  CHECK(fixed("ＬＯＵＤ　ＮＯＩＳＥＳ") == "LOUD NOISES");
+  CHECK(fixed("P&EACUTE;REZ &ntilde; &nTILDE;") == "PÉREZ ñ &nTILDE;");
+  // A '<' is HTML: from its line on, references stay.
+  CHECK(fixed("&amp;\n<b> &amp;\n&amp;") == "&\n<b> &amp;\n&amp;");
+  CHECK(fixed("\x1b[36;44mblue\x1b[0m\x07") == "blue");
+  CHECK(fixed("voilÃ le travail") == "voilà le travail");
+  CHECK(fixed("â€œ like this â€\xef\xbf\xbd") == "\" like this \xef\xbf\xbd");
+  const auto cleaned = [](std::string_view text) { return to_utf8(clean_for_clip(to_code_points(text))); };
+  CHECK(cleaned("  <B>A&amp;amp;B\u00a0 \u3000 ΣΑΣ İ ") == "<b>a&b σας i\u0307");
+  CHECK(to_utf8(html_unescape(U"&notit; &#0;&#x80;&#1;&#99999999999; &amp &;")) == "¬it; \xef\xbf\xbd€\xef\xbf\xbd & &;");
+}
+
+TEST_CASE("malformed merges are one line with file, line, expected and found") {
+  const auto error = [](std::string_view bytes) -> std::string {
+    try {
+      ClipTokenizer::parse(bytes, "merges.txt");
+    } catch (const std::runtime_error& e) {
+      return e.what();
+    }
+    return "no error";
+  };
+  CHECK(error("#version\ni n\nin g</w>\n") == "no error");
+  CHECK(error("") == "merges.txt: expected merges, found none");
+  CHECK(error("#version\nin\n") == "merges.txt: line 2: expected two parts of at most 4096 bytes, found one");
+  CHECK(error("#version\ni n\ni n\n") == "merges.txt: line 3: expected a new pair, found one for the second time");
+  CHECK(error("#version\nin g\n") ==
+        "merges.txt: line 2: expected bytes or what a line before has made, found \"in\"");
+  CHECK(error("#version\ni n g\n") ==
+        "merges.txt: line 2: expected bytes or what a line before has made, found \"n g\"");
+  CHECK(error("#version\na b\nb c\nab c\na bc\n") ==
+        "merges.txt: line 5: expected a pair that makes something new, found one that was made before");
+  CHECK(error("\x1f\x8b" + std::string(30, 'x')).starts_with("merges.txt: byte "));
+  std::ifstream in(goldens / "clip/bpe_simple_vocab_16e6.txt.gz", std::ios::binary);
+  const std::string whole{std::istreambuf_iterator<char>(in), {}};
+  for (const std::size_t size : {2, 10, 100, 5000}) {
+    CHECK(error(whole.substr(0, size)) ==
+          fmt::format("merges.txt: byte {}: expected gzip data, found the end", size));
+  }
+  CHECK_THROWS_WITH_AS(unpack_gzip(whole, "x.gz", 20000), "x.gz: expected at most 20000 bytes unpacked, found more",
+                       std::runtime_error);
+}
+
+TEST_CASE("a long word is cut in a moment") {
+  const ClipTokenizer clip = ClipTokenizer::load(goldens / "clip/bpe_simple_vocab_16e6.txt.gz");
+  CHECK(clip.encode(std::string(1'000'000, 'a')).size() > 100'000);
+  CHECK(clip.encode(std::string(100'000, '&')).size() > 10'000);
 }
 
 TEST_CASE("a malformed vocabulary is one line that names it") {

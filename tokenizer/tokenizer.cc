@@ -1,6 +1,7 @@
 #include "tokenizer/tokenizer.h"
 
 #include "tensor/check.h"
+#include "tokenizer/gzip.h"
 #include "tokenizer/model_file.h"
 
 #include <nlohmann/json.hpp>
@@ -27,16 +28,29 @@ Tokenizer::Kind load_folder(const fs::path& folder) {
     if (fs::exists(folder / "vocab.json")) return M2m100Tokenizer::load(folder);
     return XlmRobertaTokenizer(SentencePiece::load(folder / "sentencepiece.bpe.model"));
   }
+  if (fs::exists(folder / "bpe_simple_vocab_16e6.txt.gz")) {
+    return ClipTokenizer::load(folder / "bpe_simple_vocab_16e6.txt.gz");
+  }
   const std::string type = model_type(folder);
+  const bool may_be_clip = type.empty() || type.starts_with("clip");
+  if (may_be_clip && fs::exists(folder / "merges.txt")) return ClipTokenizer::load(folder / "merges.txt");
   SentencePiece pieces = SentencePiece::load(folder);
   if (type == "mt5" || type == "t5") return T5Tokenizer(std::move(pieces), (folder / "spiece.model").string());
   return pieces;
 }
 
+Tokenizer::Kind load_file(const fs::path& path) {
+  const std::string bytes = read_model_file(path, "a SentencePiece model");
+  if (is_gzip(bytes) || bytes.starts_with('#') || bytes.starts_with('"')) {
+    return ClipTokenizer::parse(bytes, path.string());
+  }
+  return SentencePiece::parse(bytes, path.string());
+}
+
 }  // namespace
 
 Tokenizer Tokenizer::load(const fs::path& path) {
-  return Tokenizer(fs::is_directory(path) ? load_folder(path) : SentencePiece::load(path));
+  return Tokenizer(fs::is_directory(path) ? load_folder(path) : load_file(path));
 }
 
 std::vector<int> Tokenizer::encode(std::string_view text) const {

@@ -1,6 +1,7 @@
 // One door to every tokenizer: which one it is follows from the files that a model came with.
 #pragma once
 
+#include "tokenizer/clip_tokenizer.h"
 #include "tokenizer/m2m100_tokenizer.h"
 #include "tokenizer/sentencepiece.h"
 #include "tokenizer/t5_tokenizer.h"
@@ -22,13 +23,14 @@ class Tokenizer {
  public:
   static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
 
-  /// A file is a SentencePiece model. In a folder,
+  /// A file is a SentencePiece model, or CLIP's merges (packed by gzip, or a text that starts with # or "). In a folder,
   ///   sentencepiece.bpe.model and vocab.json: M2M100; sentencepiece.bpe.model alone: XLM-RoBERTa;
+  ///   bpe_simple_vocab_16e6.txt.gz, or merges.txt where config.json says clip or nothing: CLIP;
   ///   spiece.model: SentencePiece, or mT5 where config.json says so (model_type mt5 or t5).
   /// Throws std::runtime_error in one line when the files are missing or malformed.
   static Tokenizer load(const std::filesystem::path& path);
 
-  using Kind = std::variant<SentencePiece, T5Tokenizer, XlmRobertaTokenizer, M2m100Tokenizer>;
+  using Kind = std::variant<SentencePiece, T5Tokenizer, XlmRobertaTokenizer, M2m100Tokenizer, ClipTokenizer>;
   explicit Tokenizer(Kind kind) : kind_(std::move(kind)) {}
 
   /// Ids of the text alone.

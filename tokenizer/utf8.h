@@ -36,6 +36,19 @@ inline std::size_t utf8_valid_length(std::string_view text) {
   return overlong || too_high ? 0 : 4;
 }
 
+/// Length of what `text` (not empty, and not starting with a well-formed character) starts with that could still have
+/// become one: Unicode's maximal subpart, at least 1.
+inline std::size_t utf8_broken_length(std::string_view text) {
+  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char first = at(0);
+  if (first < 0xc2 || first > 0xf4 || text.size() < 2) return 1;
+  const unsigned char low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+  const unsigned char high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  if (first < 0xe0 || at(1) < low || at(1) > high) return 1;
+  const bool third = first >= 0xf0 && text.size() >= 3 && (at(2) & 0xc0) == 0x80;
+  return third ? 3 : 2;
+}
+
 struct Utf8Character {
   char32_t code_point;
   std::size_t length;

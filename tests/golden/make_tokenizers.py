@@ -6,7 +6,8 @@ unicode-data. XLM-RoBERTa and mT5 have no slow tokenizer in transformers 5: thei
 base class (PreTrainedTokenizer), token for token as in transformers 4.
 
 Usage: make_tokenizers.py                  rewrites the folder
-       make_tokenizers.py compare WEFT_TOKENIZE TEXTS MODEL...   prints how many lines of TEXTS have other ids than the original
+       make_tokenizers.py parity WEFT_TOKENIZE [EMOJI13]   prints how many of emoji13's texts, of the normalisation test file's and of
+           100,000 fuzzed strings have other ids than the originals, with models of thousands of pieces and CLIP's full merges
 """
 import glob
 import gzip
@@ -89,6 +90,29 @@ class M2m100(M2M100Tokenizer):
         return self.decode(ids, skip_special_tokens=True)
 
 
+class Clip:
+    """open_clip's SimpleTokenizer on the merges file of a folder, or of the library itself."""
+
+    def __init__(self, folder):
+        from open_clip.tokenizer import SimpleTokenizer, default_bpe
+        path = os.path.join(folder, "bpe_simple_vocab_16e6.txt.gz")
+        self.tokenizer = SimpleTokenizer(bpe_path=path if os.path.exists(path) else default_bpe())
+
+    def __call__(self, text, max_length=None, truncation=False, add_special_tokens=True):
+        bare = self.tokenizer.encode(text)
+        if not add_special_tokens:
+            return {"input_ids": bare}
+        tokens = self.tokenizer([text], context_length=max_length or len(bare) + 2)[0].tolist()
+        return {"input_ids": tokens[:len(bare) + 2]}
+
+    def plain_text(self, ids):
+        return self.tokenizer.decode([i for i in ids if i not in self.tokenizer.all_special_ids])
+
+    def glami(self, text):
+        tokens = self.tokenizer([text], context_length=32)[0].tolist()
+        return tokens[:31] + [0] * 45 + tokens[31:]
+
+
 class Pieces:
     """A SentencePiece model by itself."""
 
@@ -105,7 +129,7 @@ class Pieces:
         return self.sp_model.decode(ids)
 
 
-KINDS = {"mt5": SlowT5, "xlm_roberta": SlowXlmRoberta, "m2m100": M2m100}
+KINDS = {"mt5": SlowT5, "xlm_roberta": SlowXlmRoberta, "m2m100": M2m100, "clip": Clip}
 
 
 def cldr_texts():
@@ -158,41 +182,56 @@ def fuzzed(count, seed):
 
 
 def train(work, name, corpus, *options):
-    prefix = os.path.join(work, name)
+    before = os.getcwd()
+    os.chdir(work)  # the model records the names of its files
+    prefix = name
     sentencepiece.SentencePieceTrainer.train(" ".join(
         [f"--input={corpus}", f"--model_prefix={prefix}", "--hard_vocab_limit=false", "--num_threads=1", "--minloglevel=2", *options]))
-    return prefix + ".model"
+    os.chdir(before)
+    return os.path.join(work, prefix + ".model")
 
 
-def make_models():
+def make_models(out=OUT, size=800, normalization=None):
+    """mT5's, XLM-RoBERTa's and M2M100's kinds of model with the originals' options."""
     with tempfile.TemporaryDirectory() as work:
-        corpus = os.path.join(work, "corpus.txt")
-        with open(corpus, "w", encoding="utf-8") as file:
-            file.write("\n".join(cldr_texts()[::4]))
+        corpus = "corpus.txt"
+        with open(os.path.join(work, corpus), "w", encoding="utf-8") as file:
+            file.write("\n".join(cldr_texts()[::4 if size == 800 else 1]))
         # The originals' options, with rules small enough to commit instead of nmt_nfkc.
-        rules = os.path.join(work, "rules.tsv")
-        with open(rules, "w", encoding="utf-8") as file:
+        rules = "rules.tsv"
+        with open(os.path.join(work, rules), "w", encoding="utf-8") as file:
             file.write("A0\t20\n3000\t20\n9\t20\n85\t20\n200B\t\nFB01\t66 69\n61 301\tE1\n")
-        rule = f"--normalization_rule_tsv={rules}"
+        rule = f"--normalization_rule_name={normalization}" if normalization else f"--normalization_rule_tsv={rules}"
+        rule += f" --vocab_size={size}"
         models = {
-            "mt5/spiece.model": train(work, "mt5", corpus, rule, "--vocab_size=800", "--model_type=unigram", "--byte_fallback",
+            "mt5/spiece.model": train(work, "mt5", corpus, rule, "--model_type=unigram", "--byte_fallback",
                                       "--pad_id=0", "--eos_id=1", "--unk_id=2", "--bos_id=-1"),
-            "xlm_roberta/sentencepiece.bpe.model": train(work, "xlmr", corpus, rule, "--vocab_size=800", "--model_type=unigram"),
-            "m2m100/sentencepiece.bpe.model": train(work, "m2m", corpus, rule, "--vocab_size=800", "--model_type=bpe"),
+            "xlm_roberta/sentencepiece.bpe.model": train(work, "xlmr", corpus, rule, "--model_type=unigram"),
+            "m2m100/sentencepiece.bpe.model": train(work, "m2m", corpus, rule, "--model_type=bpe"),
         }
         for path, model in models.items():
-            os.makedirs(os.path.dirname(os.path.join(OUT, path)), exist_ok=True)
-            with open(model, "rb") as source, open(os.path.join(OUT, path), "wb") as target:
+            os.makedirs(os.path.dirname(os.path.join(out, path)), exist_ok=True)
+            with open(model, "rb") as source, open(os.path.join(out, path), "wb") as target:
                 target.write(source.read())
-    with open(os.path.join(OUT, "mt5/config.json"), "w") as file:
+    with open(os.path.join(out, "mt5/config.json"), "w") as file:
         json.dump({"model_type": "mt5"}, file)
     # fairseq's dictionary: special tokens first, then most of the pieces in another order, and one that is no piece.
-    sp = sentencepiece.SentencePieceProcessor(model_file=os.path.join(OUT, "m2m100/sentencepiece.bpe.model"))
+    sp = sentencepiece.SentencePieceProcessor(model_file=os.path.join(out, "m2m100/sentencepiece.bpe.model"))
     pieces = [sp.id_to_piece(i) for i in range(3, sp.get_piece_size())]
     random.Random(5).shuffle(pieces)
     entries = ["<s>", "<pad>", "</s>", "<unk>"] + pieces[20:] + ["漢字"]
-    with open(os.path.join(OUT, "m2m100/vocab.json"), "w", encoding="utf-8") as file:
+    with open(os.path.join(out, "m2m100/vocab.json"), "w", encoding="utf-8") as file:
         json.dump({piece: i for i, piece in enumerate(entries)}, file, ensure_ascii=False, indent=0)
+
+
+def make_merges(count=3000):
+    """The first merges of CLIP's (OpenAI, MIT)."""
+    from open_clip.tokenizer import default_bpe
+    os.makedirs(os.path.join(OUT, "clip"), exist_ok=True)
+    with gzip.open(default_bpe()) as file:
+        lines = file.read().split(b"\n")[:count + 1]
+    with open(os.path.join(OUT, "clip/bpe_simple_vocab_16e6.txt.gz"), "wb") as file:
+        file.write(gzip.compress(b"\n".join(lines), mtime=0))
 
 
 def ids_of(tokenizer, text, special=True, length=None):
@@ -212,6 +251,7 @@ def golden_texts():
 
 def make_goldens():
     make_models()
+    make_merges()
     texts = golden_texts()
     write_lines("texts.txt", texts)
     for name, kind in KINDS.items():
@@ -219,28 +259,53 @@ def make_goldens():
         ids = [ids_of(tokenizer, text) for text in texts]
         write_lines(f"{name}.ids", [" ".join(map(str, i)) for i in ids])
         write_lines(f"{name}.cut8", [" ".join(map(str, ids_of(tokenizer, text, True, 8))) for text in texts])
+        if name == "clip":
+            write_lines("clip.glami", [" ".join(map(str, tokenizer.glami(text))) for text in texts])
         write_lines(f"{name}.txt", [json.dumps(tokenizer.plain_text(i)) for i in ids])
 
 
-def compare(program, file, models):
-    with open(file, encoding="utf-8", newline="\n") as lines:
-        texts = lines.read().split("\n")[:-1]
+def emoji13_texts(folder):
+    import csv
+    texts = []
+    for table in ("train", "test"):
+        with open(os.path.join(folder, f"GLAMI-1M-{table}.csv"), encoding="utf-8", newline="") as file:
+            texts += [row["name"] + " " + row["description"] for row in csv.DictReader(file)]
+    return [re.sub("[\n\r]", " ", text) for text in texts]
+
+
+def compare(program, model, kind, name, texts):
+    special = [] if kind is Pieces else ["--special"]
+    original = kind(model)
+    run = subprocess.run([program, "--model", model] + special, input=("\n".join(texts) + "\n").encode(), capture_output=True, check=True)
+    got = run.stdout.decode().split("\n")
+    wrong = [i for i, text in enumerate(texts) if got[i] != " ".join(map(str, ids_of(original, text, kind is not Pieces)))]
+    print(f"{os.path.basename(model)}, {name}: {len(texts)} texts, {len(wrong)} with other ids", flush=True)
+    for i in wrong[:5]:
+        print(f"  {ascii(texts[i])}\n    expected {ids_of(original, texts[i], kind is not Pieces)}\n    found    {got[i]}")
+    return len(wrong)
+
+
+def parity(program, emoji13=None, count=100000):
+    from open_clip.tokenizer import default_bpe
+    sets = {"normalisation test file": normalization_texts(), "fuzzed strings": fuzzed(count, 20261123)}
+    if emoji13:
+        sets["emoji13"] = emoji13_texts(emoji13)
     failures = 0
-    for model in models:
-        kind = os.path.basename(model.rstrip("/"))
-        original = KINDS[kind](model) if kind in KINDS else Pieces(model)
-        run = subprocess.run([program, "--model", model] + (["--special"] if kind in KINDS else []), input="\n".join(texts) + "\n",
-                             capture_output=True, encoding="utf-8", check=True)
-        got = run.stdout.split("\n")
-        wrong = [i for i, text in enumerate(texts) if got[i] != " ".join(map(str, ids_of(original, text, kind in KINDS)))]
-        failures += len(wrong)
-        print(f"{kind}: {len(texts)} texts, {len(wrong)} with other ids")
-        for i in wrong[:5]:
-            print(f"  {texts[i]!r}\n    expected {ids_of(original, texts[i], kind in KINDS)}\n    found    {got[i]}")
+    with tempfile.TemporaryDirectory() as work:
+        make_models(work, 8000, "nmt_nfkc")
+        os.makedirs(os.path.join(work, "clip"))
+        os.symlink(default_bpe(), os.path.join(work, "clip/bpe_simple_vocab_16e6.txt.gz"))
+        models = [(os.path.join(work, name), kind) for name, kind in KINDS.items()]
+        models += [(os.path.join(work, "m2m100/sentencepiece.bpe.model"), Pieces)]
+        if emoji13:
+            models += [(os.path.join(emoji13, "spiece.model"), Pieces)]
+        for model, kind in models:
+            for name, texts in sets.items():
+                failures += compare(program, model, kind, name, texts)
     return failures
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["compare"]:
-        sys.exit(1 if compare(sys.argv[2], sys.argv[3], sys.argv[4:]) else 0)
+    if sys.argv[1:2] == ["parity"]:
+        sys.exit(1 if parity(*sys.argv[2:]) else 0)
     make_goldens()

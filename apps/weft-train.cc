@@ -1,10 +1,11 @@
-// weft-train: trains the models. `weft-train embracenet` is System 1 of GLAMI-1M.
+// weft-train: trains the models. `weft-train embracenet` is System 1 of GLAMI-1M, `weft-train cascade` System 3.
 #include <algorithm>
 #include <string_view>
 
+#include "apps/cascade_training.h"
 #include "apps/program.h"
-#include "kernels/device/parallel.h"
 #include "apps/training.h"
+#include "kernels/device/parallel.h"
 
 namespace {
 
@@ -102,7 +103,9 @@ int main(int argc, char** argv) {
   common.add_seed(embracenet);
   common.add_quiet(embracenet);
 
+  CascadeCommand cascade(app, argc, argv);
   return run_program(argc, argv, app, [&] {
+    if (cascade.chosen()) return cascade.run();
     o.human_labels = labels == "human";
     m.pooling = pooling == "mean" ? TextPooling::mean : TextPooling::flatten;
     o.loss = loss == "separate" ? LossKind::separate : loss == "dropout" ? LossKind::dropout : LossKind::paper;

@@ -14,23 +14,6 @@ namespace {
 
 constexpr double f32_tolerance = 1e-5, step_tolerance = 1e-4;
 
-// A softmax does not see what is added to all of its scores: the gradient of this bias is 0 but for rounding.
-bool vanishes(const std::string& name) { return name.ends_with("gca.to_k.bias"); }
-
-// `keep` of the whole batch.
-Tensor kept(bool on) { return Tensor::full({2}, on, DType::boolean); }
-
-TrainingDraws recorded_draws(const ImagenGolden& golden, int unet) {
-  TrainingDraws d;
-  for (const double t : golden("train.times").to_doubles()) d.times.push_back(static_cast<float>(t));
-  d.augmentation_time = golden("train.aug_times").data<float>()[0];
-  d.noise = golden.image(fmt::format("train.noise{}", unet + 1));
-  if (unet == 1) d.lowres_noise = golden.image("train.lowres_noise");
-  d.keep = kept(true);
-  d.keep.data<bool>()[1] = false;  // the draw of the recorded step
-  return d;
-}
-
 }  // namespace
 
 TEST_CASE("the full-size UNets have the original's parameters") {

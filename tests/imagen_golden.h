@@ -70,4 +70,21 @@ struct TinyCascade {
   }
 };
 
+// A softmax does not see what is added to all of its scores: the gradient of this bias is 0 but for rounding.
+inline bool vanishes(const std::string& name) { return name.ends_with("gca.to_k.bias"); }
+
+// `keep` of the whole batch.
+inline Tensor kept(bool on) { return Tensor::full({2}, on, DType::boolean); }
+
+inline TrainingDraws recorded_draws(const ImagenGolden& golden, int unet) {
+  TrainingDraws d;
+  for (const double t : golden("train.times").to_doubles()) d.times.push_back(static_cast<float>(t));
+  d.augmentation_time = golden("train.aug_times").data<float>()[0];
+  d.noise = golden.image(fmt::format("train.noise{}", unet + 1));
+  if (unet == 1) d.lowres_noise = golden.image("train.lowres_noise");
+  d.keep = kept(true);
+  d.keep.data<bool>()[1] = false;  // the draw of the recorded step
+  return d;
+}
+
 }  // namespace weft

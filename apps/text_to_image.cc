@@ -1,0 +1,179 @@
+#include "apps/text_to_image.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "data/font.h"
+#include "data/plot.h"
+#include "models/embracenet.h"
+#include "nn/config.h"
+
+namespace weft {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int grid_gap = 4, label_height = 22, label_size = 14;
+constexpr Colour label_ink{34, 40, 49};
+
+}  // namespace
+
+TextEncoder TextEncoder::load(const fs::path& folder, Device device) {
+  check_input(fs::is_directory(folder), "{}: a folder with a text encoder was expected but there is none",
+              folder.string());
+  if (fs::exists(folder / "text_encoder" / "config.json")) return load(folder / "text_encoder", device);
+  const fs::path file = folder / "config.json";
+  const nlohmann::json json = read_json_file(file);
+  const bool embracenet = json.is_object() && json.value("model", nlohmann::json()) == "embracenet";
+  const T5Config config =
+      embracenet ? ClassifierConfig::from_json(json, file.string()).text : T5Config::from_json(json, file.string());
+  TextEncoder encoder{std::make_unique<ParameterSet>(0, DType::f32, device), nullptr};
+  const Params frozen = Params(*encoder.parameters).trainable(false);
+  const Safetensors weights(folder / "model.safetensors");
+  encoder.model = std::make_unique<T5Encoder>(frozen.from(weights, embracenet ? "text_encoder." : ""), config);
+  return encoder;
+}
+
+TextToImage TextToImage::load(const fs::path& folder, Device device) {
+  check_input(fs::is_directory(folder), "{}: a model folder was expected but there is none", folder.string());
+  const fs::path file = folder / "config.json";
+  const nlohmann::json json = read_json_file(file);
+  const std::string made_by = ConfigReader(json, file.string()).text("imagen_version", "0.10.0");
+  check_input(made_by.starts_with("0.10."),
+              "{}: weights of imagen-pytorch {}: from 0.11 on the same names stand for other maths, and only 0.10 is "
+              "computed here",
+              file.string(), made_by);
+  const CascadeConfig config = CascadeConfig::from_json(json, file.string());
+  TextToImage t;
+  t.parameters = std::make_unique<ParameterSet>(0, DType::f32, device);
+  const Safetensors weights(folder / "model.safetensors");
+  t.cascade = std::make_unique<Cascade>(Params(*t.parameters).trainable(false).from(weights), config);
+  t.parameters->check_all_used();
+  if (!fs::exists(folder / "text_encoder")) return t;
+  t.encoder = TextEncoder::load(folder / "text_encoder", device);
+  t.tokenizer = SentencePiece::load(folder / "spiece.model");
+  const T5Config& text = t.encoder->model->config;
+  check_input(text.d_model == config.unets[0].text_embed_dim,
+              "{}: text_embed_dim must be the width of the text encoder, {}, but is {}", file.string(), text.d_model,
+              config.unets[0].text_embed_dim);
+  check_input(t.tokenizer->size() <= text.vocab_size && t.tokenizer->eos_id() >= 0,
+              "{}: a tokenizer of at most {} pieces with an end of sentence was expected but it has {} pieces",
+              (folder / "spiece.model").string(), text.vocab_size, t.tokenizer->size());
+  return t;
+}
+
+EncodedTexts encode_texts(const SentencePiece& tokenizer, const T5Encoder& encoder, std::span<const std::string> texts,
+                          int64_t max_tokens, DType dtype) {
+  EncodedTexts result;
+  const auto B = static_cast<int64_t>(texts.size());
+  std::vector<std::vector<int>> ids;
+  int64_t longest = 1;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    ids.push_back(tokenizer.encode(texts[i]));
+    if (ids[i].empty()) {
+      result.empty.push_back(i);
+      continue;
+    }
+    if (static_cast<int64_t>(ids[i].size()) >= max_tokens) {
+      result.cut.push_back(i);
+      ids[i].resize(static_cast<size_t>(max_tokens - 1));
+    }
+    ids[i].push_back(tokenizer.eos_id());
+    longest = std::max(longest, static_cast<int64_t>(ids[i].size()));
+  }
+  Tensor rows = Tensor::full({B, longest}, std::max(0, tokenizer.pad_id()), DType::i64);
+  result.batch.mask = Tensor::zeros({B, longest}, DType::boolean);
+  for (int64_t b = 0; b < B; ++b) {
+    std::copy(ids[b].begin(), ids[b].end(), rows.data<int64_t>() + b * longest);
+    std::fill_n(result.batch.mask.data<bool>() + b * longest, ids[b].size(), true);
+  }
+  result.batch.embeddings = encoder(rows, result.batch.mask, dtype);
+  return result;
+}
+
+NoiseSource seeded_noise(std::vector<uint64_t> seeds) {
+  std::vector<Random> rows;
+  for (const uint64_t seed : seeds) rows.push_back({seed, 0});
+  return [rows](const Shape& shape) mutable {
+    check(shape[0] == static_cast<int64_t>(rows.size()), "[seeded_noise] there must be {} rows but there are {}",
+          rows.size(), shape[0]);
+    Tensor noise = Tensor::empty(shape);
+    const int64_t elements = shape.product(1, shape.rank());
+    for (size_t b = 0; b < rows.size(); ++b) {
+      const PhiloxStream stream = rows[b].reserve(elements);
+      float* row = noise.data<float>() + static_cast<int64_t>(b) * elements;
+#pragma omp parallel for schedule(static)
+      for (int64_t i = 0; i < elements; ++i) row[i] = static_cast<float>(stream.normal(i));
+    }
+    return noise;
+  };
+}
+
+int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype) {
+  const Cascade& cascade = *model.cascade;
+  // A master weight, its copy in the dtype of the computation, and oneDNN's packed form of that.
+  const int64_t of_weight = 4 + (dtype == DType::f32 ? 4 : 2 * size_of(dtype));
+  int64_t step = 0;
+  for (size_t i = 0; i < cascade.unets.size(); ++i) {
+    const UnetConfig& u = cascade.config.unets[i];
+    const int64_t pixels = (guided ? 2 : 1) * rows * cascade.config.image_sizes[i] * cascade.config.image_sizes[i];
+    // The widest place is the first block of the last way up: its input of two widths, that normed, that through
+    // SiLU, and the skips of the levels above; below it every level has a quarter of the pixels.
+    step = std::max(step, pixels * u.dim * 10 * size_of(dtype));
+  }
+  return model.parameters->parameter_count() * of_weight + step;
+}
+
+namespace {
+
+// Pixel values v in [0, 1] of one picture.
+template <class Value>
+Image image_of(const Tensor& pictures, int64_t index, Value&& value) {
+  const Tensor there = pictures.to(Device::cpu);
+  const int height = static_cast<int>(there.dim(1)), width = static_cast<int>(there.dim(2));
+  Image image(height, width);
+  const float* p = there.data<float>() + index * there.shape().product(1, 4);
+  for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = value(p[i]);
+  return image;
+}
+
+}  // namespace
+
+Image to_image(const Tensor& pictures, int64_t index, Compat compat) {
+  return image_of(pictures, index, [compat](float v) {
+    return static_cast<uint8_t>(std::clamp(v * 255 + (compat == Compat::glami ? 0.0f : 0.5f), 0.0f, 255.0f));
+  });
+}
+
+Image guess_image(const Tensor& x0, int64_t index) {
+  return image_of(x0, index, [](float v) { return static_cast<uint8_t>(std::clamp(127.5f * (v + 1), 0.0f, 255.0f)); });
+}
+
+Image picture_grid(const std::vector<Image>& pictures, int columns, const std::vector<std::string>& labels) {
+  int height = 0, width = 0;
+  for (const Image& p : pictures) height = std::max(height, p.height), width = std::max(width, p.width);
+  const int rows = (static_cast<int>(pictures.size()) + columns - 1) / columns;
+  const int label = labels.empty() ? 0 : label_height;
+  std::optional<TextFont> font;
+  int full_width = columns * (width + grid_gap) + grid_gap;
+  if (label > 0) {
+    font.emplace(kPlotFont, label_size);
+    for (const std::string& text : labels) full_width = std::max(full_width, font->width(text) + 2 * grid_gap);
+  }
+  Image grid(rows * (height + grid_gap + label) + grid_gap, full_width);
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    const int row = static_cast<int>(i) / columns, column = static_cast<int>(i) % columns;
+    const int top = grid_gap + row * (height + grid_gap + label), left = grid_gap + column * (width + grid_gap);
+    for (int y = 0; y < pictures[i].height; ++y) {
+      std::copy_n(pictures[i].at(y, 0), 3 * pictures[i].width, grid.at(top + y, left));
+    }
+    if (column == 0 && static_cast<size_t>(row) < labels.size()) {
+      font->draw(grid, left, top + height + label_height - 6, labels[row], label_ink);
+    }
+  }
+  return grid;
+}
+
+}  // namespace weft

@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# weft-train cascade and weft-generate as a user runs them, on a tiny data set: the same bytes in every run and after an interrupt,
+# pictures that repeat from their own parameters, and one line of error for what cannot be.
+set -euo pipefail
+shopt -s inherit_errexit
+bin=$(cd "$1" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+# A team of threads that spins at every barrier needs the machine for itself.
+export OMP_WAIT_POLICY=passive
+
+# expect CODE TEXT COMMAND...: the exit code and exactly one line of error, which holds TEXT
+expect() {
+  local code=$1 text=$2 got=0
+  shift 2
+  "$@" >"$folder/stdout" 2>"$folder/stderr" || got=$?
+  [[ $got == "$code" ]] || fail "$*: exit code $got, expected $code: $(cat "$folder/stderr")"
+  [[ $(grep -c '^error: ' "$folder/stderr") == 1 ]] || fail "$*: not one line of error: $(cat "$folder/stderr")"
+  grep -qF -- "$text" "$folder/stderr" || fail "$*: \"$text\" expected, found: $(cat "$folder/stderr")"
+}
+same() { cmp "$1" "$2" || fail "$3"; }
+
+data=$folder/data
+python3 "$here/classifier_data.py" "$data"
+(cd "$data" && spm_train --input=texts.txt --model_prefix=spiece --vocab_size=600 --hard_vocab_limit=false --byte_fallback=true --pad_id=0 \
+  --eos_id=1 --unk_id=2 --bos_id=-1 --minloglevel=2 --num_threads=1)
+sizes=(--steps 8 --batch 2 --sample-every 4 --sample-count 4 --sample-steps 2 --seed 3 --threads 2)
+train() { "$bin/weft-train" cascade --data "$data" --out "$@" --quiet; }
+draw() { "$bin/weft-generate" --model "$folder/model" --steps 2 --quiet "$@"; }
+
+# --- Training: what it leaves, and the same bytes again after an interrupt.
+train "$folder/model" "${sizes[@]}"
+(cd "$folder/model" && [[ $(find . -type f | sort | tr '\n' ' ') == "./config.json ./losses.csv ./losses.png ./model.safetensors \
+./samples/step_000004.png ./samples/step_000008.png ./spiece.model ./text_encoder/config.json ./text_encoder/model.safetensors " ]]) ||
+  fail "files: $(find "$folder/model" -type f)"
+[[ $(wc -l <"$folder/model/losses.csv") == 17 ]] || fail "losses.csv: $(cat "$folder/model/losses.csv")"
+"$bin/weft-train" cascade --data "$data" --out "$folder/stopped" "${sizes[@]}" --quiet 2>"$folder/stderr" &
+trainer=$!
+for ((i = 0; i < 6000; ++i)); do
+  [[ ! -e $folder/stopped/samples/step_000004.png ]] || break
+  kill -0 $trainer 2>/dev/null || fail "training ended by itself: $(cat "$folder/stderr")"
+  sleep 0.01
+done
+kill -INT $trainer
+got=0; wait $trainer || got=$?
+[[ $got == 1 ]] && grep -qE '^error: interrupted at step [4-8] of 8; --resume' "$folder/stderr" || fail "Ctrl-C: $got $(cat "$folder/stderr")"
+expect 1 "other settings" train "$folder/stopped" "${sizes[@]}" --resume --lr 0.5
+train "$folder/stopped" "${sizes[@]}" --resume
+for file in model.safetensors text_encoder/model.safetensors losses.csv samples/step_000008.png; do
+  same "$folder/model/$file" "$folder/stopped/$file" "stopped and resumed, $file is another"
+done
+expect 1 "finished model" train "$folder/stopped" "${sizes[@]}" --resume
+# One UNet alone, in bf16, in parts of a batch, stored in half the bytes, on the text encoder of another model.
+train "$folder/upper" "${sizes[@]}" --unet 1 --dtype bf16 --accumulate 2 --store bf16 --text-encoder "$folder/model"
+(($(stat -c %s "$folder/upper/model.safetensors") * 19 < $(stat -c %s "$folder/model/model.safetensors") * 10)) || fail "--store bf16 does not halve the file"
+
+# --- Drawing.
+draw --text "ab" --text "" --text "ab" --count 2 --seed 4 --out "$folder/grid.png" 2>"$folder/stderr"
+grep -qF "text 2: it is empty" "$folder/stderr" || fail "an empty text goes unmentioned"
+"$bin/weft-generate" --model "$folder/model" --from "$folder/grid.png" --quiet --out "$folder/again.png" 2>/dev/null
+same "$folder/grid.png" "$folder/again.png" "--from does not repeat the picture"
+draw --from "$folder/grid.png" --text "ab" --count 1 --preview "$folder/preview.png" --dtype bf16 --out "$folder/one.png"
+[[ -s $folder/one.png && -s $folder/preview.png ]] || fail "no picture or no preview"
+draw --text "$(printf 'word %.0s' {1..60})" --out "$folder/long.png" 2>"$folder/stderr"
+grep -qF "text 1: cut to the 24 tokens" "$folder/stderr" || fail "a cut text goes unmentioned"
+"$bin/weft-generate" --model "$folder/model" --text a --steps 10000 --quiet --batch 1 --count 2 --out "$folder/none.png" 2>"$folder/stderr" &
+drawer=$!
+sleep 1
+kill -INT $drawer
+got=0; wait $drawer || got=$?
+[[ $got == 1 && ! -e $folder/none-1.png ]] && grep -qF "error: interrupted at step" "$folder/stderr" || fail "Ctrl-C: $got $(cat "$folder/stderr")"
+
+# --- What cannot be.
+expect 2 "must be given" draw --out "$folder/x.png"
+expect 2 "--guidance" draw --text a --guidance -1 --out "$folder/x.png"
+expect 2 "--steps" draw --text a --steps 0 --out "$folder/x.png"
+expect 2 ".png or .safetensors" draw --text a --out "$folder/x.jpg"
+expect 1 "not of 48" draw --text a --size 48 --out "$folder/x.png"
+expect 1 "no parameters" draw --from "$folder/model/losses.png" --out "$folder/x.png"
+expect 1 "none: a model folder" "$bin/weft-generate" --model "$folder/none" --text a --out "$folder/x.png"
+expect 1 "x.png" draw --text a --out "$folder/none/x.png"
+head -c 5000 "$folder/model/model.safetensors" >"$folder/upper/model.safetensors"
+expect 1 "upper/model.safetensors" "$bin/weft-generate" --model "$folder/upper" --text a --out "$folder/x.png"
+rm "$folder/upper/spiece.model"
+expect 1 "lr may help" train "$folder/high" "${sizes[@]}" --lr 1e30 --clip 0
+[[ ! -e $folder/x.png ]] || fail "a refused drawing left a picture"
+echo "weft-train cascade and weft-generate behave"

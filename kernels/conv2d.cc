@@ -208,20 +208,27 @@ void backward_weights_onednn(const Tensor& x, const Tensor& dy, const Tensor& dw
   onednn::reorder(plan->wanted, blocked.raw(), plan->given, dw.raw());
 }
 
-// The passes for which kernels/device/grouped_conv.h is faster than oneDNN 2.6 (measured on Zen 4, shapes of ResNeXt).
+// The passes that kernels/device/grouped_conv.h takes.
 enum class Pass { forward, data, weights };
 template <class T> bool by_hand(const Sizes& s, Pass pass) {
   const int64_t group = s.cg();
-  if (s.groups == 1 || s.c != s.o || (group != 4 && group != 8) || s.kh != 3 || s.kw != 3 || s.padding != 1 ||
-      s.stride > 2)
-    return false;
-  if (pass == Pass::weights) return true;
-  if (!std::is_same_v<T, float>) return false;
-  return s.stride == 1 ? group == 4 : pass == Pass::forward;
+  if (s.groups == 1 || s.c != s.o || s.kh != 3 || s.kw != 3 || s.padding != 1 || s.stride > 2) return false;
+  if (pass == Pass::weights) return group == 4 || group == 8;
+#ifndef __AVX512BF16__
+  if (std::is_same_v<T, bf16>) return false;
+#endif
+  return group == 4 || group == 8 || group == 16 || group == 32;
 }
 
 GroupedConvSizes grouped(const Sizes& s) {
   return {s.n, s.h, s.w, s.c, s.oh, s.ow, static_cast<int>(s.cg()), static_cast<int>(s.stride)};
+}
+
+template <class T> Tensor grouped_weights(const Tensor& w, const Sizes& s, bool gradient) {
+  const auto way = !gradient       ? onednn::Way::grouped
+                   : s.stride == 1 ? onednn::Way::grouped_gradient
+                                   : onednn::Way::grouped_gradient_stride_2;
+  return onednn::packed(w, way, s.keep_weights, [&] { return pack_grouped_weights<T>(w, grouped(s), gradient); });
 }
 
 // The same for kernels/device/stem_conv.h.
@@ -238,7 +245,8 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, co
     if constexpr (std::is_same_v<T, double>) {
       forward_plain(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), s);
     } else if (by_hand<T>(s, Pass::forward)) {
-      grouped_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), grouped(s));
+      grouped_conv_forward(x.data<T>(), grouped_weights<T>(w, s, false).template data<T>(),
+                           bias ? bias.data<T>() : nullptr, y.data<T>(), grouped(s));
     } else if (stem_by_hand<T>(s, Pass::forward)) {
       stem_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), stem(s));
     } else {
@@ -256,7 +264,8 @@ void backward_data(const Tensor& dy, const Tensor& w, const Tensor& dx, const Si
     if constexpr (std::is_same_v<T, double>) {
       backward_data_plain(dy.data<T>(), w.data<T>(), dx.data<T>(), s);
     } else if (by_hand<T>(s, Pass::data)) {
-      grouped_conv_backward_data(dy.data<T>(), w.data<T>(), dx.data<T>(), grouped(s));
+      grouped_conv_backward_data(dy.data<T>(), grouped_weights<T>(w, s, true).template data<T>(), dx.data<T>(),
+                                 grouped(s));
     } else {
       backward_data_onednn(dy, w, dx, s);
     }

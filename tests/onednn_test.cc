@@ -49,6 +49,22 @@ TEST_CASE("views of one storage are packed apart") {
   CHECK(linear(x, both.leading(64, 128)).to_doubles()[0] == 128);
 }
 
+TEST_CASE("a grouped convolution's weight is packed apart for every shape in which one storage is seen") {
+  const NoGrad no_grad;
+  const int64_t before = onednn::packed_bytes();
+  Tensor w = Tensor::full({64, 8, 3, 3}, 1);
+  const auto middle = [](const Tensor& w) {
+    const Conv2dOptions options{1, 1, static_cast<int>(w.dim(0) / w.dim(1))};
+    return conv2d(Tensor::full({1, 3, 3, w.dim(0)}, 1), w, {}, options).to_doubles()[4 * w.dim(0)];
+  };
+  CHECK(middle(w.leading(0, 32)) == 72);
+  CHECK(onednn::packed_bytes() > before);
+  CHECK(middle(w) == 72);
+  CHECK(middle(w.reshape({32, 16, 3, 3})) == 144);
+  w.fill(2);
+  CHECK(middle(w) == 144);
+}
+
 TEST_CASE("NaN stays NaN") {
   for (DType dtype : {DType::f32, DType::bf16, DType::f64}) {
     const double nan = std::nan("");

@@ -1,7 +1,7 @@
-// A vector holds one pixel's 16 neighbouring channels, that is 16 / group whole groups. The product of a group's matrix
-// with its channels is `group` multiplications: in step c a shuffle gives every lane channel c of its own group, and
-// lane o of the weights w[o, c]. Threads take (image, 16 channels, some rows); the unit's pixels are first copied to a
-// padded f32 buffer in the nearest caches, so that the inner loops know neither borders nor dtypes.
+// The gradient of the weights. A vector holds one pixel's 16 neighbouring channels, that is 16 / group whole groups. In
+// step c a shuffle gives every lane channel c of its own group of x, to be multiplied with the lane's dy. Threads take
+// (image, 16 channels, some rows); the unit's pixels are first copied to a padded f32 buffer in the nearest caches, so
+// that the inner loops know neither borders nor dtypes.
 #include "kernels/device/grouped_conv.h"
 
 #include <algorithm>
@@ -17,18 +17,10 @@ namespace weft {
 
 namespace {
 
-constexpr int tile = 8, taps = 3;
+constexpr int taps = 3;
 constexpr int64_t buffer_floats = 1 << 15;  // 128 KiB
 
 typedef int32_t Indices __attribute__((vector_size(lanes * sizeof(int32_t))));
-
-// Keeps gcc from loading a value anew at each of its uses: with one load a cycle that halves the speed.
-Vector in_register(Vector v) {
-#ifdef __AVX512F__
-  asm("" : "+v"(v));
-#endif
-  return v;
-}
 
 // masks.channel[c] gives every lane channel c of the lane's own group.
 struct Masks {
@@ -69,97 +61,10 @@ void padded_rows(const T* image, int64_t h, int64_t w, int64_t c, int64_t block,
   }
 }
 
-// Weights [C, group, 3, 3] as [block, p, c, q, lane]; `flipped` for the gradient of x, which is a convolution with the
-// taps reversed and inputs and outputs exchanged.
-template <class T> std::vector<float> arranged(const T* w, int64_t channels, int group, bool flipped) {
-  const int64_t blocks = (channels + lanes - 1) / lanes, per_block = taps * group * taps * lanes;
-  std::vector<float> result(blocks * per_block);
-  for (int64_t o = 0; o < channels; ++o) {
-    for (int c = 0; c < group; ++c) {
-      const T* from = w + (o * group + c) * taps * taps;
-      const int64_t lane_channel = flipped ? o / group * group + c : o;
-      const int64_t step = flipped ? o % group : c;
-      for (int k = 0; k < taps * taps; ++k) {
-        const int at = flipped ? taps * taps - 1 - k : k, p = at / taps, q = at % taps;
-        result[lane_channel / lanes * per_block + ((p * group + step) * taps + q) * lanes + lane_channel % lanes] =
-            static_cast<float>(from[k]);
-      }
-    }
-  }
-  return result;
-}
-
-// `tile` neighbouring pixels of one row from the three rows of `in` under them.
-template <int stride>
-void convolve_tile(const float* in, int64_t row_step, const float* w, int group, const Masks& masks, Vector start,
-                   Vector* out) {
-  Vector sum[tile];
-  for (int t = 0; t < tile; ++t) sum[t] = start;
-  for (int p = 0; p < taps; ++p) {
-    const float* pixels = in + p * row_step;
-    const float* weights = w + p * group * taps * lanes;
-    for (int c = 0; c < group; ++c) {
-      const Indices mask = masks.channel[c];
-      const float* wc = weights + c * taps * lanes;
-      const Vector w0 = in_register(load(wc)), w1 = in_register(load(wc + lanes)),
-                   w2 = in_register(load(wc + 2 * lanes));
-#pragma GCC unroll 32
-      for (int j = 0; j < (tile - 1) * stride + taps; ++j) {
-        const Vector v = __builtin_shuffle(load(pixels + j * lanes), mask);
-        if (j % stride == 0 && j / stride < tile) sum[j / stride] += v * w0;
-        if (j >= 1 && (j - 1) % stride == 0 && (j - 1) / stride < tile) sum[(j - 1) / stride] += v * w1;
-        if (j >= 2 && (j - 2) % stride == 0 && (j - 2) / stride < tile) sum[(j - 2) / stride] += v * w2;
-      }
-    }
-  }
-  for (int t = 0; t < tile; ++t) out[t] = sum[t];
-}
-
 // How many rows of the result a unit takes, so that its buffer stays small; even, so that the rows' parity is the
 // unit's own.
 int64_t rows_of_unit(int64_t rows, int64_t floats_per_row) {
   return std::clamp<int64_t>(buffer_floats / floats_per_row / 2 * 2, 2, std::max<int64_t>(rows, 2));
-}
-
-// in [N, H, W, C] -> out [N, OH, OW, C] with the weights of arranged().
-template <int stride, class T>
-void convolve(const T* in, const std::vector<float>& w, const T* bias, T* out, const GroupedConvSizes& s) {
-  const int64_t c = s.c, oh = s.oh, ow = s.ow;
-  const int group = s.group;
-  const int64_t blocks = (c + lanes - 1) / lanes, tiles = (ow + tile - 1) / tile,
-                cols = (tiles * tile - 1) * stride + taps;
-  const int64_t rows = rows_of_unit(oh, cols * lanes * stride), chunks = (oh + rows - 1) / rows,
-                per_block = taps * group * taps * lanes;
-  const Masks masks(group);
-  parallel_for(s.n * blocks * chunks, std::max<int64_t>(1, elements_grain / (rows * ow * group * taps * taps)),
-               [&](int64_t begin, int64_t end) {
-                 std::vector<float> buffer(((rows - 1) * stride + taps) * cols * lanes);
-                 for (int64_t unit = begin; unit < end; ++unit) {
-                   const int64_t chunk = unit % chunks, block = unit / chunks % blocks, image = unit / chunks / blocks;
-                   const int64_t first = chunk * rows, last = std::min(oh, first + rows),
-                                 here = std::min<int64_t>(lanes, c - block * lanes);
-                   padded_rows(in + image * s.h * s.w * c, s.h, s.w, c, block * lanes, first * stride,
-                               (last - first - 1) * stride + taps, cols, 1, 1, buffer.data());
-                   Vector start = {};
-                   for (int64_t l = 0; bias && l < here; ++l) start[l] = static_cast<float>(bias[block * lanes + l]);
-                   for (int64_t y = first; y < last; ++y) {
-                     for (int64_t t = 0; t < tiles; ++t) {
-                       Vector result[tile];
-                       convolve_tile<stride>(buffer.data() + ((y - first) * stride * cols + t * tile * stride) * lanes,
-                                             cols * lanes, w.data() + block * per_block, group, masks, start, result);
-                       T* to = out + ((image * oh + y) * ow + t * tile) * c + block * lanes;
-                       const int64_t pixels = std::min<int64_t>(tile, ow - t * tile);
-                       for (int64_t i = 0; i < pixels; ++i) {
-                         if (here == lanes) {
-                           store_pixel(to + i * c, result[i]);
-                         } else {
-                           for (int64_t l = 0; l < here; ++l) to[i * c + l] = T(result[i][l]);
-                         }
-                       }
-                     }
-                   }
-                 }
-               });
 }
 
 // Adds the products of one row of x and one of dy to sums [group, 3, 16]. dy has two zero pixels before and after.
@@ -251,20 +156,6 @@ template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, co
 
 }  // namespace
 
-template <class T>
-void grouped_conv_forward(const T* x, const T* weight, const T* bias, T* y, const GroupedConvSizes& s) {
-  const std::vector<float> w = arranged(weight, s.c, s.group, false);
-  if (s.stride == 1) {
-    convolve<1>(x, w, bias, y, s);
-  } else {
-    convolve<2>(x, w, bias, y, s);
-  }
-}
-
-template <class T> void grouped_conv_backward_data(const T* dy, const T* weight, T* dx, const GroupedConvSizes& s) {
-  convolve<1, T>(dy, arranged(weight, s.c, s.group, true), nullptr, dx, s);
-}
-
 template <class T> void grouped_conv_backward_weights(const T* x, const T* dy, T* dw, const GroupedConvSizes& s) {
   if (s.stride == 1) {
     correlate<1>(x, dy, dw, s);
@@ -273,10 +164,6 @@ template <class T> void grouped_conv_backward_weights(const T* x, const T* dy, T
   }
 }
 
-template void grouped_conv_forward(const float*, const float*, const float*, float*, const GroupedConvSizes&);
-template void grouped_conv_forward(const bf16*, const bf16*, const bf16*, bf16*, const GroupedConvSizes&);
-template void grouped_conv_backward_data(const float*, const float*, float*, const GroupedConvSizes&);
-template void grouped_conv_backward_data(const bf16*, const bf16*, bf16*, const GroupedConvSizes&);
 template void grouped_conv_backward_weights(const float*, const float*, float*, const GroupedConvSizes&);
 template void grouped_conv_backward_weights(const bf16*, const bf16*, bf16*, const GroupedConvSizes&);
 

@@ -214,16 +214,30 @@ void reorder(const Layout& from_layout, const void* from, const Layout& to_layou
   run(*p, {from, to});
 }
 
+namespace {
+Tensor found_or_made(const Key& key, const Tensor& w, bool keep, const std::function<Tensor()>& make) {
+  if (!keep) return make();
+  if (Tensor found = packed_cache().find(key, w)) return found;
+  const Tensor made = make();
+  packed_cache().insert(key, w, made);
+  return made;
+}
+}  // namespace
+
 Tensor packed(const Tensor& w, const Plan& plan, bool keep) {
   if (plan.given.id == plan.wanted.id) return w;
   const Key key{static_cast<int64_t>(w.storage()->id), w.byte_offset(), plan.given.id, plan.wanted.id};
-  if (keep) {
-    if (Tensor found = packed_cache().find(key, w)) return found;
-  }
-  Tensor result = Tensor::empty({static_cast<int64_t>(plan.wanted.desc.get_size())}, DType::u8);
-  reorder(plan.given, w.raw(), plan.wanted, result.raw());
-  if (keep) packed_cache().insert(key, w, result);
-  return result;
+  return found_or_made(key, w, keep, [&] {
+    const Tensor result = Tensor::empty({static_cast<int64_t>(plan.wanted.desc.get_size())}, DType::u8);
+    reorder(plan.given, w.raw(), plan.wanted, result.raw());
+    return result;
+  });
+}
+
+Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>& make) {
+  Key key{static_cast<int64_t>(w.storage()->id), w.byte_offset(), -1, static_cast<int64_t>(way)};
+  for (int64_t size : w.shape()) key << size;
+  return found_or_made(key, w, keep, make);
 }
 
 int64_t packed_bytes() { return packed_cache().bytes(); }

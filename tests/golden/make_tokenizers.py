@@ -56,8 +56,9 @@ class SlowXlmRoberta(PreTrainedTokenizer):
         self.sp_model = sentencepiece.SentencePieceProcessor(
             model_file=os.path.join(folder, "sentencepiece.bpe.model"))
         self.fixed = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "<mask>": self.sp_model.get_piece_size() + 1}
+        mask = AddedToken("<mask>", lstrip=True, special=True, normalized=False)
         super().__init__(bos_token="<s>", eos_token="</s>", sep_token="</s>", cls_token="<s>", unk_token="<unk>",
-                         pad_token="<pad>", mask_token=AddedToken("<mask>", lstrip=True, special=True))
+                         pad_token="<pad>", mask_token=mask, added_tokens_decoder={self.fixed["<mask>"]: mask})
 
     vocab_size = property(lambda self: self.sp_model.get_piece_size() + 2)
     get_vocab = lambda self: {self._convert_id_to_token(i): i for i in range(self.vocab_size)}

@@ -247,10 +247,11 @@ static double worst(const std::vector<float>& got, const std::vector<float>& wan
 }
 
 static int repeat = 1, failures = 0;
+static double least_seconds = 0;  // of a line's measurement: launches go on until they are over
 static bool cpu_time = false;  // rates per second of processor time: on a busy machine, with one thread
 static std::vector<std::string> wanted;
 
-// Runs a launch `repeat` times and reports `work` per second.
+// Runs a launch `repeat` times at least and reports `work` per second, and how many cores were busy with it.
 static void run(const char* name, double work, const char* unit, const std::function<void()>& launch,
                 const std::function<double()>& error) {
   bool chosen = wanted.empty();
@@ -258,15 +259,22 @@ static void run(const char* name, double work, const char* unit, const std::func
   if (!chosen) return;
   launch();  // builds the kernel
   const auto begin = std::chrono::steady_clock::now();
-  const std::clock_t processor = std::clock();
-  for (int i = 0; i < repeat; i++) launch();
-  cudaDeviceSynchronize();
-  const double wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  const double seconds = cpu_time ? static_cast<double>(std::clock() - processor) / CLOCKS_PER_SEC : wall;
+  const std::clock_t start = std::clock();
+  double wall = 0, processor = 0;
+  int launches = 0;
+  const auto seconds = [&] { return cpu_time ? processor : wall; };
+  while (launches < repeat || seconds() < least_seconds) {
+    launch();
+    cudaDeviceSynchronize();
+    launches++;
+    wall = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    processor = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+  }
   const double e = error();
   const bool ok = e < 2e-5;
   failures += !ok;
-  std::printf("%-20s %10.3f M%s/s  error %.1e %s\n", name, work * repeat / seconds / 1e6, unit, e, ok ? "ok" : "WRONG");
+  std::printf("%-20s %10.3f M%s/s  busy %.2f  error %.1e %s\n", name, work * launches / seconds() / 1e6, unit,
+              processor / wall, e, ok ? "ok" : "WRONG");
   std::fflush(stdout);
 }
 
@@ -336,7 +344,7 @@ static void bench_norm() {
 }
 
 static void bench_gemm(bool tensor_cores) {
-  const int M = 128, N = 128, K = 256;
+  const int M = 256, N = 256, K = 256;
   auto a = random_vector(M * K), b = random_vector(K * N);
   std::vector<__nv_bfloat16> ha(a.size()), hb(b.size());
   for (size_t i = 0; i < a.size(); i++) ha[i] = __float2bfloat16(a[i]);
@@ -366,7 +374,7 @@ static void bench_gemm(bool tensor_cores) {
 }
 
 static void bench_flash() {
-  const int T = 128;
+  const int T = 512;
   const auto q = random_vector(T * 64), k = random_vector(T * 64), v = random_vector(T * 64);
   Device<float> dq(q), dk(k), dv(v), d_o(std::vector<float>(T * 64, 0.f));
   run(
@@ -397,6 +405,8 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; i++) {
     if (!std::strcmp(argv[i], "--repeat") && i + 1 < argc) {
       repeat = std::atoi(argv[++i]);
+    } else if (!std::strcmp(argv[i], "--seconds") && i + 1 < argc) {
+      least_seconds = std::atof(argv[++i]);
     } else if (!std::strcmp(argv[i], "--cpu-time")) {
       cpu_time = true;
     } else if (!std::strcmp(argv[i], "--no-mma")) {
@@ -409,9 +419,9 @@ int main(int argc, char** argv) {
   bench_norm();
   bench_gemm(tensor_cores);
   bench_flash();
-  Device<int> out(std::vector<int>(1024, 0));
+  Device<int> out(std::vector<int>(4096, 0));
   run(
-      "barriers", 1000. * 1024, "barrier", [&] { barriers<<<4, 256>>>(out.p, 1000); },
-      [&] { return out.get()[1023] == 1000 ? 0. : 1.; });
+      "barriers", 1000. * 4096, "barrier", [&] { barriers<<<16, 256>>>(out.p, 1000); },
+      [&] { return out.get()[4095] == 1000 ? 0. : 1.; });
   return failures != 0;
 }

@@ -108,13 +108,27 @@ void mark_footprint(Block& block, const Access& a, Region& region, AccessKind ki
   }
 }
 
+// The allocation that holds the bytes; null where several do, or none. Kernels go back and forth between a few: each
+// core remembers those of its launch, and asks the map, which all cores share, for new ones only.
+Region* find_region(Block& block, u64 address, u64 bytes) {
+  const auto holds = [&](const Region* r) { return r && address >= r->lo && address + bytes <= r->hi; };
+  if (holds(block.region)) return block.region;
+  static thread_local struct {
+    u64 launch = 0;
+    u32 next = 0;
+    Region* regions[8];
+  } recent;
+  if (recent.launch != block.launch->id) recent = {block.launch->id, 0, {}};
+  for (Region* r : recent.regions)
+    if (holds(r)) return block.region = r;
+  Region* r = block.launch->memory->impl().find(address, bytes);
+  if (r) recent.regions[recent.next++ % 8] = block.region = r;
+  return r;
+}
+
 u8* prepare_global(Warp& w, const Inst& in, Access& a, AccessKind kind, Range r) {
   Block& block = *w.block;
-  Region* region = block.region;
-  if (!region || r.lo < region->lo || r.hi + a.bytes > region->hi) {
-    region = block.launch->memory->impl().find(r.lo, r.hi - r.lo + a.bytes);
-    if (region) block.region = region;
-  }
+  Region* region = find_region(block, r.lo, r.hi - r.lo + a.bytes);
   if (!region) {  // several allocations, or a fault: lane by lane
     for (int l = 0; l < warp_size; l++)
       if (a.mask >> l & 1 && !block.launch->memory->impl().find(a.address[l], a.bytes))
@@ -253,12 +267,8 @@ u8* prepare(Warp& w, const Inst& in, Access& a, AccessKind kind) {
 
 void touch_global(Warp& w, const Inst& in, int lane, u64 address, u32 bytes, AccessKind kind) {
   Block& block = *w.block;
-  Region* region = block.region;
-  if (!region || address < region->lo || address + bytes > region->hi) {
-    region = block.launch->memory->impl().find(address, bytes);
-    if (!region) out_of_bounds(w, in, lane, address, bytes, Space::global);
-    block.region = region;
-  }
+  Region* region = find_region(block, address, bytes);
+  if (!region) out_of_bounds(w, in, lane, address, bytes, Space::global);
   Access a;
   a.mask = 1u << lane;
   a.space = Space::global;

@@ -27,12 +27,16 @@ void write_reduction(Warp& w, const Block::Barrier& b) {
   }
 }
 
+// All 32 entries, used or not: two vector instructions.
+void join(u32* to, const u32* from) {
+  for (int v = 0; v < warp_size; v++) to[v] = std::max(to[v], from[v]);
+}
+
 // Waiting warps go on, and see everything that was done before any arrival.
 void complete(Block& block, Block::Barrier& b) {
   for (Warp& w : block.warps) {
     if (!(b.waiting >> w.index & 1)) continue;
-    if (block.race)
-      for (size_t v = 0; v < block.warps.size(); v++) w.seen[v] = std::max(w.seen[v], b.seen[v]);
+    if (block.race) join(w.seen, b.seen);
     if (block.async) acquire(w, block.async->barriers[&b - block.barriers]);
     w.clock++;
     w.step = 0;
@@ -43,7 +47,7 @@ void complete(Block& block, Block::Barrier& b) {
   if (block.async) block.async->barriers[&b - block.barriers].clear();
   b.warps = b.waiting = b.count = b.any = 0;
   b.all = 1;
-  if (block.race) std::fill(b.seen, b.seen + block.warps.size(), 0);
+  if (block.race) std::fill(std::begin(b.seen), std::end(b.seen), 0);
 }
 
 u32 uniform(Warp& w, const Inst& in, u32 reg, const char* what) {
@@ -85,8 +89,7 @@ bool arrive_at_barrier(Warp& w, const Inst& in) {
   if (b.warps >> w.index & 1)
     fault(w, in, first_lane(w.live), "barrier", fmt::format("the warp arrives twice at barrier {}", id));
   b.warps |= 1u << w.index;
-  if (block.race)
-    for (size_t v = 0; v < block.warps.size(); v++) b.seen[v] = std::max(b.seen[v], w.seen[v]);
+  if (block.race) join(b.seen, w.seen);
   b.seen[w.index] = w.clock + 1;
   if (block.async) release(w, block.async->barriers[id]);
   const BarrierKind kind = static_cast<BarrierKind>(in.sub);

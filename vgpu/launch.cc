@@ -108,6 +108,7 @@ bool wake_stalled(Block& block, u32& in_vain) {
 void run_block(Block& block) {
   begin_block(block);
   const std::vector<u32>& order = block.launch->warp_order;
+  const WarpRunner run = warp_runner(block);
   u64 progress = 0;
   u32 in_vain = 0;
   for (;;) {
@@ -116,7 +117,7 @@ void run_block(Block& block) {
       Warp& w = block.warps[order.empty() ? i : order[i]];
       if (may_run(block, w)) {
         w.stalled = false;
-        run_warp(w);
+        run(w);
         ran = true;
         if (!w.stalled) in_vain = 0;
       }

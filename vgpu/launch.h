@@ -29,6 +29,7 @@ class LaunchState {
   const Options* options = nullptr;
   Memory* memory = nullptr;
   u32 shared_bytes = 0;
+  const u64 id = new_id();      // of all launches of the process
   u64 serial = 0;               // counts launches; tells stale shadow pages from live ones
   std::vector<u32> order;       // blocks in order of execution; empty: as they are numbered
   std::vector<u32> warp_order;  // likewise for the warps of a block
@@ -57,6 +58,12 @@ class LaunchState {
     u32 a, b;
   };
   std::vector<Warning> warnings;
+
+ private:
+  static u64 new_id() {
+    static std::atomic<u64> last{0};
+    return ++last;
+  }
 };
 
 // Thrown on the other cores when one has failed.
@@ -65,7 +72,8 @@ struct Stopped {};
 void wait_for_earlier_blocks(Block& block);
 
 // Runs a ready warp until it waits or ends, or gives way to the others.
-void run_warp(Warp& w);
+using WarpRunner = void (*)(Warp&);
+WarpRunner warp_runner(const Block& block);
 
 // Runs the blocks that are left, one after another; called once per core.
 void run_blocks(LaunchState& launch, Block& block);

@@ -311,13 +311,9 @@ void run(Warp& w) {
 
 }  // namespace
 
-void run_warp(Warp& w) {
-  const bool counting = w.block->counts, tracked = w.block->program->wgmma;
-  if (tracked) {
-    counting ? run<true, true>(w) : run<false, true>(w);
-  } else {
-    counting ? run<true, false>(w) : run<false, false>(w);
-  }
+WarpRunner warp_runner(const Block& block) {
+  if (block.program->wgmma) return block.counts ? run<true, true> : run<false, true>;
+  return block.counts ? run<true, false> : run<false, false>;
 }
 
 }  // namespace vgpu

@@ -310,31 +310,45 @@ void SharedShadow::end_copy(Warp& w, const Inst& in, const Access& a) {
 }
 
 struct GlobalShadow::Page {
-  std::atomic_flag busy = ATOMIC_FLAG_INIT;
-  u64 serial = 0;
-  int shift = 2;
   struct GlobalCell {
     Cell cell;
     u32 write_block = 0, read_block = 0;
   };
-  std::vector<GlobalCell> cells;
+  // Replaced as a whole when finer cells are needed; others may look at it without the lock, so that it is never freed
+  // before the page.
+  struct Cells {
+    std::atomic<u64> serial{0};  // of the launch
+    int shift = 2;
+    std::vector<GlobalCell> cells;
+  };
+  std::atomic_flag busy = ATOMIC_FLAG_INIT;
+  std::atomic<Cells*> shown{nullptr};
+  std::vector<std::unique_ptr<Cells>> kept;
 
   void lock() {
-    while (busy.test_and_set(std::memory_order_acquire)) std::this_thread::yield();  // its holder may not be running
+    for (int tries = 0; busy.test_and_set(std::memory_order_acquire); tries++)
+      if (tries >= 200) std::this_thread::yield();  // its holder may not be running
   }
   void unlock() { busy.clear(std::memory_order_release); }
 
-  void begin(u64 launch, int needed) {
-    if (serial != launch) {
-      serial = launch;
-      cells.assign(size_t{1} << (page_shift - shift), {});
+  Cells& begin(u64 launch, int needed) {
+    Cells* now = shown.load(std::memory_order_relaxed);
+    const bool fresh = !now || now->serial.load(std::memory_order_relaxed) != launch;
+    if (now && now->shift <= needed) {
+      if (!fresh) return *now;
+      std::fill(now->cells.begin(), now->cells.end(), GlobalCell{});
+    } else {
+      auto finer = std::make_unique<Cells>();
+      finer->shift = needed;
+      finer->cells.resize(size_t{1} << (page_shift - needed));
+      if (!fresh)
+        for (size_t i = 0; i < finer->cells.size(); i++) finer->cells[i] = now->cells[i >> (now->shift - needed)];
+      now = finer.get();
+      kept.push_back(std::move(finer));
     }
-    if (needed < shift) {
-      std::vector<GlobalCell> finer(size_t{1} << (page_shift - needed));
-      for (size_t i = 0; i < finer.size(); i++) finer[i] = cells[i >> (shift - needed)];
-      cells = std::move(finer);
-      shift = needed;
-    }
+    now->serial.store(launch, std::memory_order_release);
+    shown.store(now, std::memory_order_release);
+    return *now;
   }
 };
 
@@ -356,10 +370,11 @@ GlobalShadow::Page& GlobalShadow::page(u64 index) {
 // of several blocks are remembered as such.
 void GlobalShadow::check_lane(RaceCheck& check, Page& page, u32 from, u32 to, int lane, u64 address,
                               const Block& block) {
+  std::vector<Page::GlobalCell>& cells = page.shown.load(std::memory_order_relaxed)->cells;
   const u32 me = static_cast<u32>(block.linear);
   const bool strong = check.mine(lane).atomic(), reads = check.kind() == AccessKind::read;
   for (u32 i = from; i <= to; i++) {
-    Page::GlobalCell& g = page.cells[i];
+    Page::GlobalCell& g = cells[i];
     Cell& c = g.cell;
     // Most cells are touched by nobody before, or only read by several blocks.
     if (!c.write.valid()) {
@@ -406,11 +421,39 @@ void GlobalShadow::check_lane(RaceCheck& check, Page& page, u32 from, u32 to, in
   }
 }
 
+// Every cell was read by several blocks and written by none, which another read changes nothing about: known without
+// the page's lock, which cores that read the same data would fight for.
+bool GlobalShadow::only_read_before(const Access& a, u64 base, u64 serial) const {
+  const Page::Cells* cells = nullptr;
+  u64 index_of_cells = ~u64{0};
+  for (int l = 0; l < warp_size; l++) {
+    if (!(a.mask >> l & 1)) continue;
+    const u64 begin = a.address[l] - base, index = begin >> page_shift;
+    if ((begin + a.bytes - 1) >> page_shift != index) return false;
+    if (index != index_of_cells) {
+      const Page* page = pages_[index].load(std::memory_order_acquire);
+      cells = page ? page->shown.load(std::memory_order_acquire) : nullptr;
+      if (!cells || cells->serial.load(std::memory_order_acquire) != serial) return false;
+      index_of_cells = index;
+    }
+    const u64 in_page = (u64{1} << page_shift) - 1;
+    for (u64 i = (begin & in_page) >> cells->shift; i <= ((begin + a.bytes - 1) & in_page) >> cells->shift; i++) {
+      Cell& cell = const_cast<Cell&>(cells->cells[i].cell);
+      const Record write{std::atomic_ref(cell.write.bits).load(std::memory_order_relaxed)};
+      const Record read{std::atomic_ref(cell.read.bits).load(std::memory_order_relaxed)};
+      if (write.valid() || !read.valid() || read.spread() != Record::several_blocks || read.atomic()) return false;
+    }
+  }
+  return true;
+}
+
 void GlobalShadow::check(Warp& w, const Inst& in, const Access& a, AccessKind kind, u64 base) {
   const int needed = a.bytes >= 4 ? 2 : a.bytes == 2 ? 1 : 0;
   const u64 serial = w.block->launch->serial;
   RaceCheck check(w, in, a, kind);
+  if (kind == AccessKind::read && only_read_before(a, base, serial)) return;
   Page* held = nullptr;
+  int shift = 0;
   u64 held_index = ~u64{0};
   const auto release = [&] {
     if (held) held->unlock();
@@ -430,11 +473,11 @@ void GlobalShadow::check(Warp& w, const Inst& in, const Access& a, AccessKind ki
           held = &page(index);
           held->lock();
           held_index = index;
-          held->begin(serial, needed);
+          shift = held->begin(serial, needed).shift;
         }
         const u64 in_page = (u64{1} << page_shift) - 1;
-        check_lane(check, *held, static_cast<u32>((at & in_page) >> held->shift),
-                   static_cast<u32>(((stop - 1) & in_page) >> held->shift), l, a.address[l], *w.block);
+        check_lane(check, *held, static_cast<u32>((at & in_page) >> shift),
+                   static_cast<u32>(((stop - 1) & in_page) >> shift), l, a.address[l], *w.block);
         at = stop;
       }
     }

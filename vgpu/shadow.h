@@ -155,6 +155,7 @@ class GlobalShadow {
   static constexpr int page_shift = 12;
   std::vector<std::atomic<Page*>> pages_;
   Page& page(u64 index);
+  bool only_read_before(const Access& a, u64 base, u64 serial) const;
   void check_lane(RaceCheck& check, Page& page, u32 from, u32 to, int lane, u64 address, const Block& block);
 };
 

@@ -15,6 +15,7 @@
 #include "vgpu/launch.h"
 #include "vgpu/module.h"
 #include "vgpu/shadow.h"
+#include "vgpu/workers.h"
 
 namespace vgpu {
 
@@ -25,6 +26,7 @@ struct Machine::Impl {
   std::function<void(const Report&)> on_fault, on_warning;
   std::function<void(std::string_view)> on_print;
   std::mutex launching;
+  Workers threads;
   u64 serial = 0;
   std::set<std::string> warned;  // kinds and places that were shown
 
@@ -98,18 +100,14 @@ void Machine::Impl::run(LaunchState& state, const Launch& l) {
   const unsigned cores =
       options.threads > 0 ? static_cast<unsigned>(options.threads) : std::max(1u, std::thread::hardware_concurrency());
   const unsigned workers = static_cast<unsigned>(std::min<u64>(cores, l.grid.count()));
-  std::vector<std::unique_ptr<Block>> blocks;
+  std::vector<std::unique_ptr<Block>> blocks(workers);
   std::vector<std::vector<Counts>> counts(workers);
-  for (unsigned i = 0; i < workers; i++) {
+  threads.run(workers, [&](unsigned i) {
     if (options.count) counts[i].resize(state.program->code.size());
-    blocks.push_back(std::make_unique<Block>());
+    blocks[i] = std::make_unique<Block>();
     set_up_block(state, *blocks[i], options.count ? counts[i].data() : nullptr);
-  }
-  {
-    std::vector<std::jthread> threads;
-    for (unsigned i = 1; i < workers; i++) threads.emplace_back([&, i] { run_blocks(state, *blocks[i]); });
-    run_blocks(state, *blocks[0]);
-  }
+    run_blocks(state, *blocks[i]);
+  });
   finish(state, l, blocks, counts);
 }
 

@@ -8,18 +8,13 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
-#include "apps/classifier.h"
 #include "apps/evaluation.h"
 #include "apps/interrupt.h"
 #include "apps/progress.h"
 #include "apps/text_cache.h"
+#include "apps/training_step.h"
 #include "data/image.h"
 #include "data/split.h"
-#include "kernels/arithmetic.h"
-#include "kernels/arrange.h"
-#include "kernels/cast.h"
-#include "kernels/cross_entropy.h"
-#include "kernels/embracement.h"
 #include "nn/checkpoint.h"
 #include "nn/config.h"
 #include "nn/model_folder.h"
@@ -34,7 +29,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::minutes checkpoint_interval{5};
-constexpr int text_chunks = 4;  // parts of a batch, by length, each padded to its own longest text
 
 // A tower's configuration from a folder of pretrained weights.
 template <class Config> Config tower_config(const std::string& folder) {
@@ -73,9 +67,6 @@ class Trainer {
   }
   void build_model();
   LoaderOptions loader_options() const;
-  Tensor text_features(const std::vector<uint32_t>& items);
-  Tensor loss(const Batch& batch);
-  Tensor random_single_modality(int64_t rows);
   void save_model();
   void checkpoint(int64_t step, const LoaderState& at) const;
   std::string settings() const;
@@ -93,6 +84,7 @@ class Trainer {
   std::unique_ptr<TextCache> cache_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Ema> ema_;
+  std::optional<TrainingStep> step_;
 };
 
 void Trainer::build_model() {
@@ -134,6 +126,8 @@ void Trainer::build_model() {
     cache_ = std::make_unique<TextCache>(*model_, fs::path(o_.text_encoder) / "model.safetensors", tokens_, table_,
                                          o_.out / "text_features.safetensors", dtype_, common_.quiet);
   }
+  step_.emplace(TrainingParts{o_, *model_, parameters_, table_, tokens_, cache_.get(), *optimizer_, ema_.get(), random_,
+                              dtype_});
 }
 
 LoaderOptions Trainer::loader_options() const {
@@ -152,74 +146,6 @@ LoaderOptions Trainer::loader_options() const {
   load.max_broken = o_.max_broken;
   load.on_broken = [](const std::string& error) { report_line("skipped: " + error); };
   return load;
-}
-
-Tensor Trainer::text_features(const std::vector<uint32_t>& items) {
-  if (cache_) return cache_->rows(items).to(model_->device());
-  if (o_.model.pooling == TextPooling::flatten) {
-    const TokenizedBatch texts = tokens_.batch(items, false, o_.token_drop, &random_);
-    return model_->text_features(texts.ids, texts.mask, dtype_, &random_);
-  }
-  // Sorted by length and cut into parts, the texts need about half the padding.
-  std::vector<uint32_t> order(items.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return tokens_.length(items[a]) < tokens_.length(items[b]); });
-  Tensors parts;
-  std::vector<int64_t> place(items.size());
-  for (int chunk = 0; chunk < text_chunks; ++chunk) {
-    const size_t begin = order.size() * chunk / text_chunks, end = order.size() * (chunk + 1) / text_chunks;
-    if (begin == end) continue;
-    std::vector<uint32_t> part;
-    for (size_t i = begin; i < end; ++i) {
-      part.push_back(items[order[i]]);
-      place[order[i]] = static_cast<int64_t>(i);
-    }
-    const TokenizedBatch texts = tokens_.batch(part, true, o_.token_drop, &random_);
-    parts.push_back(model_->text_features(texts.ids, texts.mask, dtype_, &random_));
-  }
-  return index_select(concat(parts, 0), Tensor::from(place, {static_cast<int64_t>(place.size())}));
-}
-
-// EmbraceNet's modality dropout: every row keeps modality round(2 u), u uniform: text 1/4, image 1/2, source 1/4; of
-// those in use here.
-Tensor Trainer::random_single_modality(int64_t rows) {
-  Tensor weights = Tensor::zeros({rows, modality_count});
-  const PhiloxStream stream = random_.reserve(rows);
-  for (int64_t b = 0; b < rows; ++b) {
-    const float u = stream.uniform(b);
-    const int kept = o_.use_source ? static_cast<int>(std::nearbyint(2 * u))
-                     : u < 0.5f    ? text_modality
-                                   : image_modality;
-    weights.data<float>()[b * modality_count + kept] = 1;
-  }
-  return weights;
-}
-
-Tensor Trainer::loss(const Batch& batch) {
-  const int64_t B = static_cast<int64_t>(batch.items.size());
-  const Tensor text = model_->head.dock(text_modality, text_features(batch.items));
-  const Tensor images =
-      image_tensor(batch.images, batch.image_count, batch.height, batch.width, dtype_, model_->device());
-  const Tensor image_of_item = cast(Tensor::from(batch.image_of_item, {B}), DType::i64);
-  const Tensor image =
-      index_select(model_->head.dock(image_modality, model_->image_encoder.features(images)), image_of_item);
-  Tensor source;
-  if (o_.use_source) {
-    source = model_->head.dock(
-        source_modality,
-        source_tensor(table_, batch.items, model_->head.config.inputs[source_modality], dtype_, model_->device()));
-  }
-  const Tensor labels = cast(Tensor::from(batch.labels, {B}), DType::i64);
-  const CrossEntropyOptions cross{.label_smoothing = o_.label_smoothing};
-
-  Tensor weights = modality_weights(B, {true, true, o_.use_source});
-  if (o_.loss == LossKind::dropout && random_.reserve(1).uniform(0) < 0.5f) weights = random_single_modality(B);
-  const Tensor joint = embracement(stack_modalities({text, image, source}), weights, &random_);
-  if (o_.loss != LossKind::separate) return cross_entropy(model_->head.post(joint), labels, cross);
-  // One product for all three; the mean over 3 B rows is a third of the sum of the losses.
-  const Tensor logits = model_->head.post(concat({joint, text, image}, 0));
-  return mul(cross_entropy(logits, concat({labels, labels, labels}, 0), cross), 3);
 }
 
 void Trainer::save_model() {
@@ -241,7 +167,8 @@ std::string Trainer::settings() const {
       rows_.size(), common_.seed, common_.dtype, o_.epochs, o_.batch, o_.items_per_image, o_.optimizer,
       o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.weight_decay, o_.clip, o_.ema,
       o_.label_smoothing, o_.token_drop, o_.model.text.dropout_rate, o_.crop_padding, o_.flip,
-      static_cast<int>(o_.loss), o_.use_source);
+      static_cast<int>(o_.loss), o_.use_source) +
+         (o_.graph ? " padded texts" : "");
 }
 
 void Trainer::checkpoint(int64_t step, const LoaderState& at) const {
@@ -286,15 +213,7 @@ void Trainer::run() {
     while (loader.state().epoch == epoch) {
       const std::optional<Batch> batch = loader.next();
       if (!batch) break;
-      const Tensor value = loss(*batch);
-      backward(value);
-      const double number = value.item();
-      check_input(std::isfinite(number), "the loss is {} at step {} (epoch {}); a lower --lr may help", number, step,
-                  epoch + 1);
-      if (o_.clip > 0) clip_by_global_norm(parameters_, o_.clip);
-      optimizer_->step(o_.schedule.at(step));
-      parameters_.clear_gradients();
-      if (ema_) ema_->update();
+      const double number = (*step_)(*batch, step, o_.schedule.at(step));
       ++step;
       ++batches;
       summed += number;

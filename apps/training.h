@@ -40,6 +40,7 @@ struct TrainingOptions {
   bool flip = false;
   LossKind loss = LossKind::paper;
   int64_t max_broken = 100;  // images that cannot be read: reported and skipped up to here
+  bool graph = false;        // steps are recorded as a CUDA graph; texts are padded to the most tokens for it
   bool resume = false;
 
   /// GLAMI-1M's benchmark: mission.md, System 1.

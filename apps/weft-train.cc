@@ -98,6 +98,9 @@ int main(int argc, char** argv) {
   option("--image-width-per-group", m.image.width_per_group, "Channels of a group at 64 planes")
       ->check(CLI::Range(1, 4096));
   option("--max-broken", o.max_broken, "Images that may be unreadable")->check(CLI::Range(0, 1 << 30));
+  embracenet.add_flag("--graph", o.graph,
+                      "Record a step once and start it as a whole, with --device cuda and --items-per-image 1; texts "
+                      "are padded to --max-tokens");
   embracenet.add_flag("--resume", o.resume, "Go on from the checkpoint in the model folder, if it has one already");
   common.add_compute(embracenet);
   common.add_seed(embracenet);
@@ -114,6 +117,10 @@ int main(int argc, char** argv) {
     if (read != 2 || std::min(m.image_height, m.image_width) < 8 || std::max(m.image_height, m.image_width) > 8192) {
       throw CLI::ValidationError("--image-size",
                                  "HEIGHTxWIDTH, each 8 to 8192, was expected but '" + size + "' was given");
+    }
+    if (o.graph && (common.device != "cuda" || o.items_per_image != 1)) {
+      throw CLI::ValidationError("--graph", "--device cuda and --items-per-image 1 are needed, so that every batch has "
+                                            "one shape");
     }
     train_embracenet(o, common);
   });

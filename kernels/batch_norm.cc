@@ -8,6 +8,7 @@
 
 #include "kernels/device/channels.h"
 #include "tensor/autograd.h"
+#include "tensor/host_work.h"
 
 namespace weft {
 
@@ -199,8 +200,10 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
     const Tensor affine = Tensor::empty({5, x.cols()}, DType::f32, Device::cuda);
     batch_norm_forward_cuda(x, weight, bias, running_mean, running_var, residual, y, affine, options.eps, options.momentum, relu, training);
     if (training) {
-      running_mean.mark_modified();
-      running_var.mark_modified();
+      on_each_launch([=] {
+        running_mean.mark_modified();
+        running_var.mark_modified();
+      });
     }
     backward = [=, x = x.detach(), channels = Shape{x.cols()}](const Tensor& dy) -> Tensors {
       const auto parameter = [&](bool on) { return on ? Tensor::empty(channels, DType::f32, Device::cuda) : Tensor(); };

@@ -9,12 +9,13 @@
 #include "kernels/device/row_exponentials.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
+#include "tensor/host_work.h"
 
 namespace weft {
 
 // kernels/cross_entropy.cu
 void cross_entropy_cuda(const Tensor& logits, const Tensor& labels, const Tensor& class_weights, double label_smoothing, int64_t ignore_index,
-                        double batch_weight, double classes_weight, const Tensor& dlogits, const Tensor& loss);
+                        const Tensor& batch_weight, double classes_weight, const Tensor& dlogits, const Tensor& loss);
 void cross_entropy_backward_cuda(const Tensor& dlogits, const Tensor& dloss);
 
 namespace {
@@ -27,7 +28,8 @@ struct Weights {
   double operator[](int64_t c) const { return of_class.empty() ? 1.0 : of_class[c]; }
 };
 
-Weights weigh(const int64_t* labels, int64_t rows, int64_t classes, const CrossEntropyOptions& options) {
+// Those of the classes.
+Weights weigh_classes(int64_t classes, const CrossEntropyOptions& options) {
   Weights w;
   if (options.class_weights.defined()) w.of_class = options.class_weights.to_doubles();
   w.of_all_classes = static_cast<double>(classes);
@@ -35,13 +37,21 @@ Weights weigh(const int64_t* labels, int64_t rows, int64_t classes, const CrossE
     w.of_all_classes = 0;
     for (double v : w.of_class) w.of_all_classes += v;
   }
-  for (int64_t b = 0; b < rows; ++b) {
-    if (labels[b] == options.ignore_index) continue;
-    check(labels[b] >= 0 && labels[b] < classes, "[cross_entropy] labels must lie in [0, {}) but row {} has {}", classes, b, labels[b]);
-    w.of_batch += w[labels[b]];
-  }
-  check(w.of_batch > 0, "[cross_entropy] the weights of the labels must sum to more than 0 but sum to {} over {} rows", w.of_batch, rows);
   return w;
+}
+
+// The sum over the labels, which are checked.
+double weigh_batch(const Weights& w, const Tensor& host_labels, int64_t classes, int64_t ignore_index) {
+  const int64_t* labels = host_labels.data<int64_t>();
+  const int64_t rows = host_labels.numel();
+  double sum = 0;
+  for (int64_t b = 0; b < rows; ++b) {
+    if (labels[b] == ignore_index) continue;
+    check(labels[b] >= 0 && labels[b] < classes, "[cross_entropy] labels must lie in [0, {}) but row {} has {}", classes, b, labels[b]);
+    sum += w[labels[b]];
+  }
+  check(sum > 0, "[cross_entropy] the weights of the labels must sum to more than 0 but sum to {} over {} rows", sum, rows);
+  return sum;
 }
 
 // sum over c of w[c] (x[c] - top), what label smoothing needs; w is padded, and null for weights of 1.
@@ -121,14 +131,20 @@ Tensor cross_entropy(const Tensor& logits, const Tensor& labels, const CrossEntr
   const Tensor dlogits = logits.needs_grad() ? empty_like(logits) : Tensor();
   Tensor loss = Tensor::empty({}, loss_dtype, logits.device());
   const Tensor host_labels = labels.detach().to(Device::cpu);
-  const Weights w = weigh(host_labels.data<int64_t>(), logits.rows(), logits.cols(), options);
+  Weights w = weigh_classes(logits.cols(), options);
+  const auto of_batch = [w, host_labels, classes = logits.cols(), ignored = options.ignore_index] {
+    return weigh_batch(w, host_labels, classes, ignored);
+  };
   const auto on_cpu = [&]<class T> {
+    w.of_batch = of_batch();
     loss.fill(cross_entropy_forward(logits.data<T>(), host_labels.data<int64_t>(), dlogits.defined() ? dlogits.data<T>() : nullptr, logits.rows(),
                                     logits.cols(), w, options));
   };
   on_device("cross_entropy", logits, on_cpu, [&] {
     const Tensor near_weights = weights.defined() ? weights.detach().to(Device::cuda) : Tensor();
-    cross_entropy_cuda(logits, labels.detach().to(Device::cuda), near_weights, options.label_smoothing, options.ignore_index, w.of_batch,
+    // On the device, since a recorded step has other labels in every launch.
+    const Tensor batch_weight = from_host(Device::cuda, {host_labels}, [=] { return Tensor::full({}, of_batch()); });
+    cross_entropy_cuda(logits, labels.detach().to(Device::cuda), near_weights, options.label_smoothing, options.ignore_index, batch_weight,
                        w.of_all_classes, dlogits, loss);
   });
   return record("cross_entropy", loss, {logits}, [dlogits](const Tensor& dloss) -> Tensors {

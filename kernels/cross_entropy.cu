@@ -11,14 +11,15 @@ namespace {
 
 struct Weighting {
   float label, spread;  // 1 - e and e / C
-  float batch, classes;  // sums of the class weights: over the batch's labels, over all classes
+  float classes;  // the sum of all class weights
   int64_t ignore_index;
 };
 
-// losses[b] is row b's share of the loss; weights and dx may be null.
+// losses[b] is row b's share of the loss; weights and dx may be null. *batch is the sum of the class weights over the
+// batch's labels.
 template <class T, int V, Team team, bool kept>
-__global__ void cross_entropy_rows(const T* x, const int64_t* labels, const float* weights, T* dx, float* losses,
-                                   int64_t rows, int64_t classes, Weighting w) {
+__global__ void cross_entropy_rows(const T* x, const int64_t* labels, const float* weights, const float* batch, T* dx,
+                                   float* losses, int64_t rows, int64_t classes, Weighting w) {
   const int64_t r = static_cast<int64_t>(blockIdx.x) * team_count<team>() + team_index<team>();
   if (r >= rows) return;
   const Row<T, V, team, kept> row(x + r * classes, classes);
@@ -40,11 +41,12 @@ __global__ void cross_entropy_rows(const T* x, const int64_t* labels, const floa
   });
   others = team_sum<team>(others);
   if (w.spread > 0) smooth = team_sum<team>(smooth);
-  const float x_label = to_float(x[r * classes + label]) - top, sum = others + expf(x_label), log_sum = logf(sum);
+  const float whole = *batch, x_label = to_float(x[r * classes + label]) - top;
+  const float sum = others + expf(x_label), log_sum = logf(sum);
   const float of_label = w.label * weight(label);
-  if (first) losses[r] = (of_label * (log_sum - x_label) + w.spread * (w.classes * log_sum - smooth)) / w.batch;
+  if (first) losses[r] = (of_label * (log_sum - x_label) + w.spread * (w.classes * log_sum - smooth)) / whole;
   if (!dx) return;
-  const float a = of_label / (w.batch * sum), spread = w.spread / w.batch, b = spread * w.classes / sum;
+  const float a = of_label / (whole * sum), spread = w.spread / whole, b = spread * w.classes / sum;
   row.write(dx + r * classes, [=](float v, int64_t c) {
     const float e = expf(v - top);
     return (c == label ? -others : e) * a + (e * b - spread * weight(c));
@@ -59,23 +61,23 @@ template <class T> __global__ void scale_by(T* x, const float* factor, int64_t n
 
 }  // namespace
 
-// labels lie in range; class_weights and dlogits may be undefined. loss [] f32. The weights are the sums that
-// cross_entropy.cc took.
+// labels lie in range; class_weights and dlogits may be undefined. loss [] and batch_weight [] f32. The weights are the
+// sums that cross_entropy.cc took.
 void cross_entropy_cuda(const Tensor& logits, const Tensor& labels, const Tensor& class_weights, double label_smoothing,
-                        int64_t ignore_index, double batch_weight, double classes_weight, const Tensor& dlogits,
+                        int64_t ignore_index, const Tensor& batch_weight, double classes_weight, const Tensor& dlogits,
                         const Tensor& loss) {
   const int64_t rows = logits.rows(), classes = logits.cols();
   const Tensor losses = Tensor::empty({rows}, DType::f32, Device::cuda);
   const Weighting w{static_cast<float>(1 - label_smoothing),
                     static_cast<float>(label_smoothing / static_cast<double>(classes)),
-                    static_cast<float>(batch_weight), static_cast<float>(classes_weight), ignore_index};
+                    static_cast<float>(classes_weight), ignore_index};
   on_float(logits.dtype(), [&]<class T> {
     const RowPlan plan(classes, sizeof(T), 1);
     on_width<T>(fits_packs(elements<T>(logits), classes) && fits_packs(elements<T>(dlogits), classes), [&]<int V> {
       on_plan(plan, [&]<Team team, bool kept> {
         launch("cross_entropy_rows", cross_entropy_rows<T, V, team, kept>, grid_of(rows, plan.teams), plan.block,
                plan.shared, elements<T>(logits), elements<int64_t>(labels), elements<float>(class_weights),
-               elements<T>(dlogits), elements<float>(losses), rows, classes, w);
+               elements<float>(batch_weight), elements<T>(dlogits), elements<float>(losses), rows, classes, w);
       });
     });
   });

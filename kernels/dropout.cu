@@ -12,7 +12,7 @@ namespace {
 constexpr int block_size = 256;
 
 template <class T, int V>
-__global__ void dropout_elements(const T* x, T* y, int64_t n, PhiloxStream stream, uint32_t threshold, float scale) {
+__global__ void dropout_elements(const T* x, T* y, int64_t n, device::Draws stream, uint32_t threshold, float scale) {
   const int64_t block = static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x, i = 4 * block;
   if (i >= n) return;
   const uint4 words = device::philox_block(stream, block);

@@ -10,6 +10,7 @@
 #include "kernels/device/rows.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
+#include "tensor/host_work.h"
 
 namespace weft {
 
@@ -131,18 +132,33 @@ Tensor checked_weights(const Tensor& docked, const Tensor& weights) {
   check(weights.defined() && weights.dtype() == DType::f32 && weights.shape() == Shape{B, K},
         "[embracement] weights must be f32 {} but is {} {}", Shape{B, K}, weights.dtype(), weights.shape());
   const Tensor host = weights.detach().to(Device::cpu);
-  const float* w = host.data<float>();
-  for (int64_t b = 0; b < B; ++b) {
-    float sum = 0;
-    for (int64_t k = 0; k < K; ++k) {
-      check(w[b * K + k] >= 0, "[embracement] weights must be at least 0 but row {} has {} for modality {}", b,
-            w[b * K + k], k);
-      sum += w[b * K + k];
+  on_each_launch([host, B, K] {
+    const float* w = host.data<float>();
+    for (int64_t b = 0; b < B; ++b) {
+      float sum = 0;
+      for (int64_t k = 0; k < K; ++k) {
+        check(w[b * K + k] >= 0, "[embracement] weights must be at least 0 but row {} has {} for modality {}", b,
+              w[b * K + k], k);
+        sum += w[b * K + k];
+      }
+      check(sum > 0, "[embracement] every row needs a positive weight but row {} has none", b);
+      check(std::isfinite(sum), "[embracement] weights must have a finite sum but row {} has {}", b, sum);
     }
-    check(sum > 0, "[embracement] every row needs a positive weight but row {} has none", b);
-    check(std::isfinite(sum), "[embracement] weights must have a finite sum but row {} has {}", b, sum);
-  }
+  });
   return host;
+}
+
+// Rows divided by their sums.
+Tensor probabilities(const Tensor& weights) {
+  const Tensor p = weights.clone();
+  const int64_t K = p.cols();
+  for (int64_t b = 0; b < p.rows(); ++b) {
+    float* row = p.data<float>() + b * K;
+    float sum = 0;
+    for (int64_t k = 0; k < K; ++k) sum += row[k];
+    for (int64_t k = 0; k < K; ++k) row[k] /= sum;
+  }
+  return p;
 }
 
 void check_docked(const Tensor& docked) {
@@ -197,14 +213,7 @@ Tensor embracement(const Tensor& docked, const Tensor& weights, Random* random, 
              [&] { draw_cuda(weights.detach().to(Device::cuda), drawn, stream); });
     return choose<int32_t>(docked, drawn);
   }
-  Tensor p = host_weights.clone();
-  for (int64_t b = 0; b < B; ++b) {
-    float* row = p.data<float>() + b * K;
-    float sum = 0;
-    for (int64_t k = 0; k < K; ++k) sum += row[k];
-    for (int64_t k = 0; k < K; ++k) row[k] /= sum;
-  }
-  p = p.to(docked.device());
+  const Tensor p = from_host(docked.device(), {host_weights}, [=] { return probabilities(host_weights); });
   Tensor y = Tensor::empty({B, C}, docked.dtype(), docked.device());
   on_device("embracement", docked,
             [&]<class T> { expect_forward(docked.data<T>(), p.data<float>(), y.data<T>(), B, K, C); },

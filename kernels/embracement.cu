@@ -14,7 +14,7 @@ __device__ int64_t thread_index() { return static_cast<int64_t>(blockIdx.x) * bl
 
 // One thread a draw: number b C + c of the stream. Sums in f32, added in the order of k, so that the cpu draws the
 // same.
-__global__ void draw_elements(const float* weights, int32_t* drawn, PhiloxStream stream, int64_t B, int64_t K,
+__global__ void draw_elements(const float* weights, int32_t* drawn, device::Draws stream, int64_t B, int64_t K,
                               int64_t C) {
   const int64_t i = thread_index();
   if (i >= B * C) return;

@@ -25,7 +25,8 @@ template <class T> __global__ void sum_weights(const T* p, double* sums, double*
   seen[b] = least < 0 ? least : sum;
 }
 
-__global__ void draw_indices(const double* sums, int64_t* y, PhiloxStream stream, int64_t B, int64_t K, int64_t count) {
+__global__ void draw_indices(const double* sums, int64_t* y, device::Draws stream, int64_t B, int64_t K,
+                             int64_t count) {
   const int64_t i = thread_index();
   if (i >= B * count) return;
   const uint4 words = device::philox_block(stream, i / 2);

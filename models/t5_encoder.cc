@@ -94,22 +94,18 @@ T5Encoder::T5Encoder(const Params& p, const T5Config& c)
   for (int64_t i = 0; i < c.num_layers; ++i) blocks.emplace_back(p / "encoder" / "block" / static_cast<int>(i), c);
 }
 
-namespace {
-
 // bias[h, q, k] = table[bucket(k - q), h]: [heads, T, T].
-Tensor position_bias(const T5Encoder& m, int64_t length) {
-  std::vector<int64_t> bucket(length * length);
-  for (int64_t q = 0; q < length; ++q) {
-    for (int64_t k = 0; k < length; ++k) {
-      bucket[q * length + k] =
-          t5_relative_bucket(k - q, m.config.relative_attention_num_buckets, m.config.relative_attention_max_distance);
+Tensor T5Encoder::position_bias(int64_t length) const {
+  Tensor& buckets = *buckets_;
+  if (!buckets.defined() || buckets.dim(0) != length) {
+    buckets = Tensor::empty({length, length}, DType::i64);
+    for (int64_t i = 0; i < length * length; ++i) {
+      buckets.data<int64_t>()[i] = t5_relative_bucket(
+          i % length - i / length, config.relative_attention_num_buckets, config.relative_attention_max_distance);
     }
   }
-  const Tensor rows = embedding(m.relative_attention_bias, Tensor::from(bucket, {length, length}));  // [T, T, heads]
-  return permute(rows, {2, 0, 1});
+  return permute(embedding(relative_attention_bias, buckets), {2, 0, 1});  // from [T, T, heads]
 }
-
-}  // namespace
 
 Tensor T5Encoder::operator()(const Tensor& ids, const Tensor& mask, DType dtype, Random* random) const {
   check(ids.rank() == 2 && ids.dtype() == DType::i64, "[t5_encoder] ids must be i64 [B, T] but are {} {}", ids.dtype(),
@@ -123,7 +119,7 @@ Tensor T5Encoder::operator()(const Tensor& ids, const Tensor& mask, DType dtype,
   const Packing packing("t5_encoder", mask, shared.weight.device(), !drops);
 
   AttentionOptions options;
-  options.bias = cast(position_bias(*this, packing.length()), dtype);
+  options.bias = cast(position_bias(packing.length()), dtype);
   Tensor x = drop(cast(shared(packing.pack(ids)), dtype));  // [rows, d_model]
   for (const T5Block& block : blocks) {
     const Tensor n = block.attention_norm(x);

@@ -2,6 +2,7 @@
 // with its parameter names: `shared.weight`, `encoder.block.{i}.layer.{0,1}...`, `encoder.final_layer_norm.weight`.
 #pragma once
 
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 
 #include "nn/layers.h"
@@ -45,6 +46,11 @@ struct T5Encoder {
   /// `dtype`. Positions without a token hold values of no meaning, finite; on the cpu they cost nothing where no dropout
   /// is active. `random` feeds dropout and may be null where dropout_rate is 0.
   Tensor operator()(const Tensor& ids, const Tensor& mask, DType dtype, Random* random = nullptr) const;
+
+ private:
+  Tensor position_bias(int64_t length) const;
+  // Rows of relative_attention_bias for every query and key of the last length. Kept, so that a graph can read them.
+  std::shared_ptr<Tensor> buckets_ = std::make_shared<Tensor>();
 };
 
 }  // namespace weft

@@ -11,6 +11,7 @@
 #include "kernels/matmul.h"
 #include "kernels/rms_norm.h"
 #include "tensor/autograd.h"
+#include "tensor/host_work.h"
 
 namespace weft {
 
@@ -91,7 +92,9 @@ BatchNorm2d::BatchNorm2d(const Params& p, int64_t channels)
 
 Tensor BatchNorm2d::operator()(const Tensor& x, const BatchNormOptions& options, const Tensor& residual) const {
   const Tensor y = batch_norm(x, weight, bias, running_mean, running_var, options, residual);
-  if (Training::active()) num_batches_tracked.fill(num_batches_tracked.item() + 1);
+  if (Training::active()) {
+    on_each_launch([count = num_batches_tracked] { count.fill(count.item() + 1); });
+  }
   return y;
 }
 

@@ -6,6 +6,7 @@
 #include "nn/optimizers_cuda.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
+#include "tensor/host_work.h"
 
 namespace weft {
 
@@ -100,23 +101,29 @@ std::vector<NamedTensor> Optimizer::state() const {
   return list;
 }
 
-void Optimizer::step(double learning_rate) {
+void Optimizer::set_learning_rate(double learning_rate) {
   check(std::isfinite(learning_rate) && learning_rate >= 0,
         "[{}] the learning rate must be finite and at least 0 but is {}", name(), learning_rate);
+  learning_rate_ = learning_rate;
+}
+
+void Optimizer::step(double learning_rate) {
+  set_learning_rate(learning_rate);
   const std::vector<Piece> pieces = pieces_of(parameters_);
   check(!pieces.empty(), "[{}] at least one parameter must have a gradient; call backward() first", name());
-  int64_t* steps = steps_.data<int64_t>();
-  for (size_t p = 0; p < parameters_.size(); ++p) steps[p] += parameters_[p].tensor.grad().defined() ? 1 : 0;
-  steps_.mark_modified();
-  if (on_cuda()) {
-    update_cuda(learning_rate);
-  } else {
-    for_pieces(pieces,
-               [&](int64_t, const Piece& piece) { update(piece.parameter, piece.begin, piece.end, learning_rate); });
+  std::vector<size_t> updated;
+  for (size_t p = 0; p < parameters_.size(); ++p) {
+    if (parameters_[p].tensor.grad().defined()) updated.push_back(p);
   }
-  for (const Piece& piece : pieces) {
-    if (piece.begin == 0) parameters_[piece.parameter].tensor.mark_modified();
-  }
+  on_each_launch([this, updated] {
+    for (size_t p : updated) {
+      ++steps_.data<int64_t>()[p];
+      parameters_[p].tensor.mark_modified();
+    }
+    steps_.mark_modified();
+  });
+  if (on_cuda()) return update_cuda();
+  for_pieces(pieces, [&](int64_t, const Piece& piece) { update(piece.parameter, piece.begin, piece.end); });
 }
 
 bool Optimizer::on_cuda() const { return all_on_cuda(parameters_); }
@@ -128,12 +135,12 @@ Sgd::Sgd(const ParameterSet& set, const SgdOptions& options)
   check(!options.nesterov || options.momentum > 0, "[optimizer] nesterov needs a momentum above 0");
 }
 
-void Sgd::update(size_t parameter, int64_t begin, int64_t end, double learning_rate) {
+void Sgd::update(size_t parameter, int64_t begin, int64_t end) {
   const Parameter& p = parameters_[parameter];
   on_master(p.tensor, [&]<class T> {
     T* __restrict w = p.tensor.data<T>();
     const T* __restrict g = p.tensor.grad().data<T>();
-    const T rate = static_cast<T>(learning_rate), momentum = static_cast<T>(options_.momentum);
+    const T rate = static_cast<T>(learning_rate_), momentum = static_cast<T>(options_.momentum);
     const T decay = static_cast<T>(p.decay ? options_.weight_decay : 0);
     if (slots_.empty()) {
 #pragma omp simd
@@ -152,18 +159,20 @@ void Sgd::update(size_t parameter, int64_t begin, int64_t end, double learning_r
   });
 }
 
-void Sgd::update_cuda([[maybe_unused]] double learning_rate) {
+void Sgd::update_cuda() {
 #ifdef WEFT_HAS_CUDA
-  CudaUpdates updates(parameters_);
-  for (size_t i = 0; i < updates.tensors.size(); ++i) {
-    TensorUpdate& t = updates.tensors[i];
-    const size_t parameter = updates.parameter[i];
-    t.rate = static_cast<float>(learning_rate);
-    t.decay = static_cast<float>(parameters_[parameter].decay ? options_.weight_decay : 0);
-    if (!slots_.empty()) t.m = CudaUpdates::pointer(slots_[0][parameter]);
-  }
+  const auto tensors = [this, updates = CudaUpdates(parameters_)]() mutable {
+    for (size_t i = 0; i < updates.tensors.size(); ++i) {
+      TensorUpdate& t = updates.tensors[i];
+      const size_t parameter = updates.parameter[i];
+      t.rate = static_cast<float>(learning_rate_);
+      t.decay = static_cast<float>(parameters_[parameter].decay ? options_.weight_decay : 0);
+      if (!slots_.empty()) t.m = CudaUpdates::pointer(slots_[0][parameter]);
+    }
+    return updates.tensors;
+  };
   const auto momentum = static_cast<float>(options_.momentum);
-  sgd_cuda(updates.tensors, momentum, options_.nesterov ? 1.0f : 0.0f, options_.nesterov ? momentum : 1.0f);
+  sgd_cuda(tensors, momentum, options_.nesterov ? 1.0f : 0.0f, options_.nesterov ? momentum : 1.0f);
 #endif
 }
 
@@ -176,7 +185,7 @@ Adam::Adam(const ParameterSet& set, const AdamOptions& options, bool decoupled)
   check(options.eps > 0, "[optimizer] eps must be above 0 but is {}", options.eps);
 }
 
-void Adam::update(size_t parameter, int64_t begin, int64_t end, double learning_rate) {
+void Adam::update(size_t parameter, int64_t begin, int64_t end) {
   const Parameter& p = parameters_[parameter];
   const auto step = static_cast<double>(steps_.data<int64_t>()[parameter]);
   const double decay = p.decay ? options_.weight_decay : 0;
@@ -189,8 +198,8 @@ void Adam::update(size_t parameter, int64_t begin, int64_t end, double learning_
     const T b1 = static_cast<T>(options_.beta1), b2 = static_cast<T>(options_.beta2),
             eps = static_cast<T>(options_.eps);
     const T rest1 = static_cast<T>(1 - options_.beta1), rest2 = static_cast<T>(1 - options_.beta2);
-    const T rate = static_cast<T>(learning_rate / correction1), root = static_cast<T>(std::sqrt(correction2));
-    const T keep = static_cast<T>(decoupled_ ? 1 - learning_rate * decay : 1),
+    const T rate = static_cast<T>(learning_rate_ / correction1), root = static_cast<T>(std::sqrt(correction2));
+    const T keep = static_cast<T>(decoupled_ ? 1 - learning_rate_ * decay : 1),
             coupled = static_cast<T>(decoupled_ ? 0 : decay);
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) {
@@ -203,22 +212,24 @@ void Adam::update(size_t parameter, int64_t begin, int64_t end, double learning_
   });
 }
 
-void Adam::update_cuda([[maybe_unused]] double learning_rate) {
+void Adam::update_cuda() {
 #ifdef WEFT_HAS_CUDA
-  CudaUpdates updates(parameters_);
-  for (size_t i = 0; i < updates.tensors.size(); ++i) {
-    TensorUpdate& t = updates.tensors[i];
-    const size_t parameter = updates.parameter[i];
-    const auto step = static_cast<double>(steps_.data<int64_t>()[parameter]);
-    const double decay = parameters_[parameter].decay ? options_.weight_decay : 0;
-    t.m = CudaUpdates::pointer(slots_[0][parameter]);
-    t.v = CudaUpdates::pointer(slots_[1][parameter]);
-    t.rate = static_cast<float>(learning_rate / (1 - std::pow(options_.beta1, step)));
-    t.root = static_cast<float>(std::sqrt(1 - std::pow(options_.beta2, step)));
-    t.keep = static_cast<float>(decoupled_ ? 1 - learning_rate * decay : 1);
-    t.decay = static_cast<float>(decoupled_ ? 0 : decay);
-  }
-  adam_cuda(updates.tensors, options_.beta1, options_.beta2, options_.eps);
+  const auto tensors = [this, updates = CudaUpdates(parameters_)]() mutable {
+    for (size_t i = 0; i < updates.tensors.size(); ++i) {
+      TensorUpdate& t = updates.tensors[i];
+      const size_t parameter = updates.parameter[i];
+      const auto step = static_cast<double>(steps_.data<int64_t>()[parameter]);
+      const double decay = parameters_[parameter].decay ? options_.weight_decay : 0;
+      t.m = CudaUpdates::pointer(slots_[0][parameter]);
+      t.v = CudaUpdates::pointer(slots_[1][parameter]);
+      t.rate = static_cast<float>(learning_rate_ / (1 - std::pow(options_.beta1, step)));
+      t.root = static_cast<float>(std::sqrt(1 - std::pow(options_.beta2, step)));
+      t.keep = static_cast<float>(decoupled_ ? 1 - learning_rate_ * decay : 1);
+      t.decay = static_cast<float>(decoupled_ ? 0 : decay);
+    }
+    return updates.tensors;
+  };
+  adam_cuda(tensors, options_.beta1, options_.beta2, options_.eps);
 #endif
 }
 
@@ -232,30 +243,36 @@ void separate_gradients(const std::vector<Parameter>& parameters) {
   }
 }
 
+Tensor norm_found(double norm) {
+  return Tensor::from(std::vector<double>{norm, -1}, {2});
+}
+
 #ifdef WEFT_HAS_CUDA
-double clip_on_cuda(const std::vector<Parameter>& parameters, double max_norm) {
-  const CudaUpdates updates(parameters);
-  const std::vector<double> squares = gradient_squares_cuda(updates.tensors);
-  double total = 0;
-  for (size_t i = 0; i < squares.size(); ++i) {
-    check_input(std::isfinite(squares[i]), "the gradient of parameter '{}' is not finite",
-                parameters[updates.parameter[i]].name);
-    total += squares[i];
-  }
-  const double norm = std::sqrt(total);
-  if (norm <= max_norm) return norm;
+GradientNorm clip_on_cuda(const std::vector<Parameter>& parameters, double max_norm) {
   separate_gradients(parameters);
-  scale_gradients_cuda(CudaUpdates(parameters).tensors, static_cast<float>(max_norm / norm));
-  for (const Parameter& p : parameters) {
-    if (p.tensor.grad().defined()) p.tensor.grad().mark_modified();
-  }
-  return norm;
+  const CudaUpdates updates(parameters);
+  std::vector<std::string> names;
+  for (size_t p : updates.parameter) names.push_back(parameters[p].name);
+  if (names.empty()) return {norm_found(0), {}};
+  const Tensor found = Tensor::empty({2}, DType::f64, Device::cuda);
+  clip_gradients_cuda([tensors = updates.tensors] { return tensors; }, max_norm, found);
+  for (size_t p : updates.parameter) parameters[p].tensor.grad().mark_modified();
+  return {found, names};
 }
 #endif
 
 }  // namespace
 
-double clip_by_global_norm(const ParameterSet& set, double max_norm) {
+double GradientNorm::value() const {
+  const std::vector<double> found = found_.to_doubles();
+  const auto bad = static_cast<int64_t>(found[1]);
+  check_input(bad < 0, "the gradient of parameter '{}' is not finite", bad < 0 ? std::string() : names_[bad]);
+  return found[0];
+}
+
+double clip_by_global_norm(const ParameterSet& set, double max_norm) { return clip_gradients(set, max_norm).value(); }
+
+GradientNorm clip_gradients(const ParameterSet& set, double max_norm) {
   check(max_norm > 0, "[clip_by_global_norm] the norm must be above 0 but is {}", max_norm);
   const std::vector<Parameter> parameters = set.trainable();
 #ifdef WEFT_HAS_CUDA
@@ -274,12 +291,13 @@ double clip_by_global_norm(const ParameterSet& set, double max_norm) {
   });
   double total = 0;
   for (size_t i = 0; i < pieces.size(); ++i) {
-    check_input(std::isfinite(squares[i]), "the gradient of parameter '{}' is not finite",
-                parameters[pieces[i].parameter].name);
+    if (!std::isfinite(squares[i])) {
+      return {Tensor::from(std::vector<double>{squares[i], 0}, {2}), {parameters[pieces[i].parameter].name}};
+    }
     total += squares[i];
   }
   const double norm = std::sqrt(total);
-  if (norm <= max_norm) return norm;
+  if (norm <= max_norm) return {norm_found(norm), {}};
   separate_gradients(parameters);
   for_pieces(pieces, [&](int64_t, const Piece& piece) {
     on_master(parameters[piece.parameter].tensor, [&]<class T> {
@@ -292,7 +310,7 @@ double clip_by_global_norm(const ParameterSet& set, double max_norm) {
   for (const Parameter& p : parameters) {
     if (p.tensor.grad().defined()) p.tensor.grad().mark_modified();
   }
-  return norm;
+  return {norm_found(norm), {}};
 }
 
 Ema::Ema(const ParameterSet& set, double decay, bool warm_up)
@@ -302,17 +320,20 @@ Ema::Ema(const ParameterSet& set, double decay, bool warm_up)
 }
 
 void Ema::update() {
-  int64_t& updates = *updates_.data<int64_t>();
-  const auto n = static_cast<double>(updates++);
-  const double rest = 1 - (warm_up_ ? std::min(decay_, (1 + n) / (10 + n)) : decay_);
+  on_each_launch([this] {
+    const auto n = static_cast<double>(updates_.data<int64_t>()[0]++);
+    rest_ = 1 - (warm_up_ ? std::min(decay_, (1 + n) / (10 + n)) : decay_);
+    for (const Tensor& average : averages_) average.mark_modified();
+  });
 #ifdef WEFT_HAS_CUDA
   if (all_on_cuda(parameters_)) {
-    CudaUpdates updates(parameters_, true);
-    for (size_t i = 0; i < updates.tensors.size(); ++i) {
-      updates.tensors[i].m = CudaUpdates::pointer(averages_[i]);
-      averages_[i].mark_modified();
-    }
-    return ema_cuda(updates.tensors, static_cast<float>(rest));
+    return ema_cuda([this, updates = CudaUpdates(parameters_, true)]() mutable {
+      for (size_t i = 0; i < updates.tensors.size(); ++i) {
+        updates.tensors[i].m = CudaUpdates::pointer(averages_[i]);
+        updates.tensors[i].rate = static_cast<float>(rest_);
+      }
+      return updates.tensors;
+    });
   }
 #endif
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -321,10 +342,9 @@ void Ema::update() {
       T* average = averages_[i].data<T>();
       parallel_for(parameters_[i].tensor.numel(), elements_grain, [&](int64_t begin, int64_t end) {
 #pragma omp simd
-        for (int64_t e = begin; e < end; ++e) average[e] += static_cast<T>(rest) * (w[e] - average[e]);
+        for (int64_t e = begin; e < end; ++e) average[e] += static_cast<T>(rest_) * (w[e] - average[e]);
       });
     });
-    averages_[i].mark_modified();
   }
 }
 

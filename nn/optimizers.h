@@ -17,6 +17,8 @@ class Optimizer {
 
   /// One update. Parameters without a gradient stay as they are, with their state; an error if none has one.
   void step(double learning_rate);
+  /// For a step() that is in a graph (tensor/cuda_graph.h): what its next launches use.
+  void set_learning_rate(double learning_rate);
   /// "sgd", "adam", "adamw".
   virtual const char* name() const = 0;
   /// All state under names of its own, sharing memory: what a checkpoint keeps.
@@ -26,9 +28,9 @@ class Optimizer {
   /// `slots` are the names of the tensors kept beside every parameter, zero at first.
   Optimizer(const ParameterSet& set, std::vector<std::string> slots);
   /// Updates elements [begin, end) of one parameter; called in parallel on disjoint ranges.
-  virtual void update(size_t parameter, int64_t begin, int64_t end, double learning_rate) = 0;
+  virtual void update(size_t parameter, int64_t begin, int64_t end) = 0;
   /// Updates all parameters that have a gradient, on the cuda device.
-  virtual void update_cuda(double learning_rate) = 0;
+  virtual void update_cuda() = 0;
   /// Whether the parameters are there; they must all be on one device.
   bool on_cuda() const;
 
@@ -36,6 +38,7 @@ class Optimizer {
   std::vector<std::string> slot_names_;
   std::vector<Tensors> slots_;  // [slot][parameter]
   Tensor steps_;                // i64 [parameters], updates so far
+  double learning_rate_ = 0;
 };
 
 struct SgdOptions {
@@ -51,8 +54,8 @@ class Sgd : public Optimizer {
   const char* name() const override { return "sgd"; }
 
  private:
-  void update(size_t parameter, int64_t begin, int64_t end, double learning_rate) override;
-  void update_cuda(double learning_rate) override;
+  void update(size_t parameter, int64_t begin, int64_t end) override;
+  void update_cuda() override;
   SgdOptions options_;
 };
 
@@ -72,8 +75,8 @@ class Adam : public Optimizer {
   Adam(const ParameterSet& set, const AdamOptions& options, bool decoupled);
 
  private:
-  void update(size_t parameter, int64_t begin, int64_t end, double learning_rate) override;
-  void update_cuda(double learning_rate) override;
+  void update(size_t parameter, int64_t begin, int64_t end) override;
+  void update_cuda() override;
   AdamOptions options_;
   bool decoupled_ = false;
 };
@@ -86,9 +89,22 @@ class AdamW : public Adam {
   const char* name() const override { return "adamw"; }
 };
 
-/// Scales all gradients so that the norm of them together is at most `max_norm`, and returns the norm before. The sum
-/// is taken in f64 in a fixed order. A gradient that is not finite is a std::runtime_error naming the first such
-/// parameter.
+/// The norm of all gradients together.
+class GradientNorm {
+ public:
+  GradientNorm(Tensor found, std::vector<std::string> names) : found_(std::move(found)), names_(std::move(names)) {}
+  /// Waits for the device. A gradient that was not finite is a std::runtime_error naming the first such parameter.
+  double value() const;
+
+ private:
+  Tensor found_;  // f64 [2]: the norm, and which of the names has a gradient that is not finite, or -1
+  std::vector<std::string> names_;
+};
+
+/// Scales all gradients so that the norm of them together is at most `max_norm`, and returns the norm before, without
+/// waiting for it. The sum is taken in f64 in a fixed order. Gradients that are not finite are left as they are.
+GradientNorm clip_gradients(const ParameterSet& set, double max_norm);
+/// The same, with the norm's value and its error.
 double clip_by_global_norm(const ParameterSet& set, double max_norm);
 
 /// Exponential moving average of the trainable parameters: average += (1 - d) (parameter - average).
@@ -118,6 +134,7 @@ class Ema {
   std::vector<Parameter> parameters_;
   Tensors averages_;
   Tensor updates_;  // i64 []
+  double rest_ = 0;  // 1 - d of the present update
   double decay_;
   bool warm_up_;
 };

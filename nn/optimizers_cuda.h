@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -19,15 +20,18 @@ struct TensorUpdate {
   float rate = 0, decay = 0, keep = 1, root = 1;
 };
 
+/// The list of an update, with pointers and counts that stay. Called again before each launch of a graph that the
+/// update is part of, after what came before it in the host's part of the step.
+using TensorUpdates = std::function<std::vector<TensorUpdate>()>;
+
 /// d = g + decay w; with m: m = momentum m + d, w -= rate (own d + ahead m); without: w -= rate d.
-void sgd_cuda(const std::vector<TensorUpdate>& tensors, float momentum, float own, float ahead);
+void sgd_cuda(const TensorUpdates& tensors, float momentum, float own, float ahead);
 /// d = g + decay w; m, v the running means of d and d^2; w = w keep - rate m / (sqrt(v) / root + eps).
-void adam_cuda(const std::vector<TensorUpdate>& tensors, double beta1, double beta2, double eps);
-/// m += rest (w - m).
-void ema_cuda(const std::vector<TensorUpdate>& tensors, float rest);
-/// g *= factor.
-void scale_gradients_cuda(const std::vector<TensorUpdate>& tensors, float factor);
-/// The sum of g^2 of each tensor, in f64 in a fixed order. Waits for the device.
-std::vector<double> gradient_squares_cuda(const std::vector<TensorUpdate>& tensors);
+void adam_cuda(const TensorUpdates& tensors, double beta1, double beta2, double eps);
+/// m += rate (w - m).
+void ema_cuda(const TensorUpdates& tensors);
+/// found f64 [2], on the device: the norm of all g together, its sum taken in f64 in a fixed order, and the number of
+/// the first tensor whose g is not finite, or -1. Where it is -1 and the norm is above max_norm, g *= max_norm / norm.
+void clip_gradients_cuda(const TensorUpdates& tensors, double max_norm, const Tensor& found);
 
 }  // namespace weft

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/arrange.h"
+#include "tensor/host_work.h"
 
 namespace weft {
 
@@ -16,6 +17,20 @@ int64_t rounded_rows(int64_t tokens) {
   return (tokens + step - 1) / step * step;
 }
 
+// Where each text begins, and the end.
+std::vector<int64_t> offsets_of(const char* name, const Tensor& host_mask) {
+  const int64_t T = host_mask.dim(1);
+  std::vector<int64_t> offsets{0};
+  for (int64_t b = 0; b < host_mask.dim(0); ++b) {
+    const bool* row = host_mask.data<bool>() + b * T;
+    const int64_t length = std::find(row, row + T, false) - row;
+    check(std::find(row + length, row + T, true) == row + T,
+          "[{}] every row of mask must be true up to a length but row {} is not", name, b);
+    offsets.push_back(offsets.back() + length);
+  }
+  return offsets;
+}
+
 }  // namespace
 
 Packing::Packing(const char* name, const Tensor& mask, Device device, bool pack) {
@@ -23,16 +38,10 @@ Packing::Packing(const char* name, const Tensor& mask, Device device, bool pack)
         mask.dtype(), mask.shape());
   B_ = mask.dim(0), T_ = longest_ = mask.dim(1);
   const Tensor host = mask.to(Device::cpu);
-  std::vector<int64_t> offsets{0};
-  for (int64_t b = 0; b < B_; ++b) {
-    const bool* row = host.data<bool>() + b * T_;
-    const int64_t length = std::find(row, row + T_, false) - row;
-    check(std::find(row + length, row + T_, true) == row + T_,
-          "[{}] every row of mask must be true up to a length but row {} is not", name, b);
-    offsets.push_back(offsets.back() + length);
-  }
+  if (recording_graph()) on_each_launch([=] { offsets_of(name, host); });
+  std::vector<int64_t> offsets = offsets_of(name, host);
   tokens_ = offsets.back();
-  if (tokens_ == B_ * T_) return;
+  if (tokens_ == B_ * T_ && !recording_graph()) return;
   const int64_t all = rounded_rows(tokens_);
   if (!pack || device != Device::cpu || all >= B_ * T_) {
     mask_ = mask.to(device);

@@ -6,14 +6,15 @@
 #define WEFT_HAS_NVTX
 #endif
 
-#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <string_view>
+#include <vector>
 
 #include "tensor/caching_allocator.h"
 #include "tensor/check.h"
+#include "tensor/cuda_graph.h"
 
 namespace weft::cuda {
 
@@ -93,24 +94,45 @@ class CudaAllocator : public CachingAllocator {
   const bool keeps_ = !environment_says("WEFT_CUDA_CACHE", "off");
 };
 
-// Two pinned buffers in turn, so that the host fills one while the GPU reads the other.
+// Pinned buffers in turn, so that the host fills one while the GPU reads others.
+class PinnedRing {
+ public:
+  struct Buffer {
+    char* data = nullptr;
+    Event used;  // by the copy that was last started
+  };
+
+  PinnedRing(size_t count, int64_t bytes) : bytes_each(bytes), buffers_(count) {
+    check_cuda(cudaMallocHost(&all_, count * bytes), "allocating pinned memory");
+    for (size_t i = 0; i < count; ++i) buffers_[i].data = static_cast<char*>(all_) + i * bytes;
+  }
+  ~PinnedRing() { cudaFreeHost(all_); }
+  PinnedRing(const PinnedRing&) = delete;
+
+  /// Waits until the GPU is done with what it held.
+  Buffer& next() {
+    Buffer& b = buffers_[turn_++ % buffers_.size()];
+    b.used.wait();
+    return b;
+  }
+
+  const int64_t bytes_each;
+
+ private:
+  void* all_ = nullptr;
+  std::vector<Buffer> buffers_;
+  size_t turn_ = 0;
+};
+
 class Staging {
  public:
-  static constexpr int64_t piece = 4 << 20;
-
-  Staging() {
-    for (Buffer& b : buffers_) check_cuda(cudaMallocHost(&b.data, piece), "allocating pinned memory");
-  }
-  ~Staging() {
-    for (Buffer& b : buffers_) cudaFreeHost(b.data);
-  }
-
   void to_device(char* to, const char* from, int64_t bytes) {
     const std::lock_guard lock(mutex_);
     refuse_in_graph();
-    for (int64_t at = 0; at < bytes; at += piece) {
-      Buffer& b = next();
-      const int64_t n = std::min(piece, bytes - at);
+    PinnedRing& ring = bytes <= small_.bytes_each ? small_ : large_;
+    for (int64_t at = 0; at < bytes; at += ring.bytes_each) {
+      PinnedRing::Buffer& b = ring.next();
+      const int64_t n = std::min(ring.bytes_each, bytes - at);
       std::memcpy(b.data, from + at, n);
       check_cuda(cudaMemcpyAsync(to + at, b.data, n, cudaMemcpyHostToDevice, stream()), "copying to the GPU");
       b.used.record();
@@ -120,13 +142,14 @@ class Staging {
   void to_host(char* to, const char* from, int64_t bytes) {
     const std::lock_guard lock(mutex_);
     refuse_in_graph();
-    Buffer* before = nullptr;
-    const auto finish = [&](Buffer& b, int64_t at) {
+    const int64_t piece = large_.bytes_each;
+    PinnedRing::Buffer* before = nullptr;
+    const auto finish = [&](PinnedRing::Buffer& b, int64_t at) {
       b.used.wait();
       std::memcpy(to + at, b.data, std::min(piece, bytes - at));
     };
     for (int64_t at = 0; at < bytes; at += piece) {
-      Buffer& b = next();
+      PinnedRing::Buffer& b = large_.next();
       check_cuda(cudaMemcpyAsync(b.data, from + at, std::min(piece, bytes - at), cudaMemcpyDeviceToHost, stream()),
                  "copying from the GPU");
       b.used.record();
@@ -139,25 +162,13 @@ class Staging {
  private:
   // Run again, such a copy would find whatever the buffers hold then.
   static void refuse_in_graph() {
-    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
-    check_cuda(cudaStreamIsCapturing(stream(), &status), "asking whether a graph is recorded");
-    check(status == cudaStreamCaptureStatusNone,
-          "[cuda graph] what is recorded cannot copy between host and device; do it before or after");
-  }
-
-  struct Buffer {
-    void* data = nullptr;
-    Event used;  // by the copy that was last started
-  };
-  Buffer& next() {
-    Buffer& b = buffers_[turn_++ % buffers_.size()];
-    b.used.wait();
-    return b;
+    check(!recording(), "[cuda graph] what is recorded cannot copy between host and device; do it before or after");
   }
 
   std::mutex mutex_;
-  std::array<Buffer, 2> buffers_;
-  size_t turn_ = 0;
+  PinnedRing large_{2, 4 << 20};
+  // A training step sends some dozens of short lists; the host waits for none of them.
+  PinnedRing small_{64, 16 << 10};
 };
 
 Staging& staging() {
@@ -248,7 +259,7 @@ LaunchScope::~LaunchScope() {
 void LaunchScope::success() {
   static const bool wait = environment_says("WEFT_CUDA_SYNC", "1");
   check_cuda(cudaGetLastError(), kernel_);
-  if (wait) check_cuda(cudaStreamSynchronize(stream()), kernel_);
+  if (wait && !recording()) check_cuda(cudaStreamSynchronize(stream()), kernel_);
 }
 
 }  // namespace weft::cuda

@@ -7,6 +7,7 @@
 #ifdef WEFT_HAS_CUDA
 #include "tensor/cuda.h"
 #include "tensor/cuda_elements.h"
+#include "tensor/host_work.h"
 #endif
 
 namespace weft {
@@ -76,8 +77,16 @@ Tensor Tensor::view_of(const void* bytes, const Shape& shape, DType dtype, std::
 Tensor Tensor::to(Device device) const {
   defined_only(*this, "to");
   if (this->device() == device) return *this;
-  Tensor y = empty(shape_, dtype_, device);
-  copy_bytes(y.raw(), device, raw(), this->device(), nbytes());
+  Tensor y;
+#ifdef WEFT_HAS_CUDA
+  if (device == Device::cuda && recording_graph()) {
+    y = from_host(device, {*this}, [host = detach()] { return host; });
+  }
+#endif
+  if (!y.defined()) {
+    y = empty(shape_, dtype_, device);
+    copy_bytes(y.raw(), device, raw(), this->device(), nbytes());
+  }
   return record("to", y, {*this}, [before = this->device()](const Tensor& dy) -> Tensors { return {dy.to(before)}; });
 }
 

@@ -2,13 +2,23 @@
 #pragma once
 
 #include "kernels/device/launch.cuh"
+#include "tensor/cuda_graph.h"
 #include "tensor/philox.h"
 
 namespace weft::device {
 
+/// A stream as kernels take it. A recorded kernel has the offset of the recording; *shift is how far the generator has
+/// moved since.
+struct Draws {
+  uint64_t seed, offset;
+  const uint64_t* shift;
+  explicit Draws(const PhiloxStream& stream)
+      : seed(stream.seed), offset(stream.offset), shift(cuda::draw_shift(stream.seed)) {}
+};
+
 /// The four words of numbers 4 * index .. 4 * index + 3 of a stream.
-__device__ inline uint4 philox_block(const PhiloxStream& stream, uint64_t index) {
-  const uint64_t counter = stream.offset + index;
+__device__ inline uint4 philox_block(const Draws& stream, uint64_t index) {
+  const uint64_t counter = stream.offset + (stream.shift ? *stream.shift : 0) + index;
   uint4 c = make_uint4(static_cast<uint32_t>(counter), static_cast<uint32_t>(counter >> 32), 0, 0);
   uint32_t k0 = static_cast<uint32_t>(stream.seed), k1 = static_cast<uint32_t>(stream.seed >> 32);
 #pragma unroll

@@ -10,6 +10,7 @@
 #include "kernels/device/copies.h"
 #include "kernels/device/parallel.h"
 #include "tensor/dispatch.h"
+#include "tensor/host_work.h"
 
 namespace weft {
 
@@ -61,16 +62,19 @@ struct Ids {
   Tensor host, near;
 };
 
-/// Every id must lie in [0, V); the error says which does not. Ids may be on the cpu whatever `device` is, which spares a wait for them.
+/// Every id must lie in [0, V); the error says which does not. Ids may be on the cpu whatever `device` is, which spares
+/// a wait for them. `op` is a literal.
 inline Ids checked_ids(const char* op, const Tensor& ids, int64_t V, Device device) {
   check(ids.defined() && ids.dtype() == DType::i64, "[{}] the ids must be i64 but are {}", op,
         ids.defined() ? name_of(ids.dtype()) : "undefined");
-  const Ids result{ids.detach().to(Device::cpu), ids.detach().to(device)};
-  const int64_t* id = result.host.data<int64_t>();
-  for (int64_t i = 0; i < ids.numel(); ++i) {
-    check(id[i] >= 0 && id[i] < V, "[{}] every id must lie in [0, {}) but number {} is {}", op, V, i, id[i]);
-  }
-  return result;
+  const Tensor host = ids.detach().to(Device::cpu);
+  on_each_launch([host, op, V] {
+    const int64_t* id = host.data<int64_t>();
+    for (int64_t i = 0; i < host.numel(); ++i) {
+      check(id[i] >= 0 && id[i] < V, "[{}] every id must lie in [0, {}) but number {} is {}", op, V, i, id[i]);
+    }
+  });
+  return {host, ids.detach().to(device)};
 }
 
 /// Row ids[i] of x -> row i of y, rows of `row_bytes`.
@@ -85,7 +89,7 @@ inline void scatter_add(const char* op, const Tensor& dx, int64_t V, int64_t D, 
   const int64_t* id = ids.host.data<int64_t>();
   const int64_t n = ids.host.numel();
   on_device(op, dy, [&]<class T> { scatter_add_rows(dx.data<T>(), V, D, id, n, dy.data<T>()); },
-            [&] { scatter_add_rows_cuda(dx, V, D, std::vector<int64_t>(id, id + n), dy); });
+            [&] { scatter_add_rows_cuda(dx, V, D, ids.host, dy); });
 }
 
 }  // namespace weft

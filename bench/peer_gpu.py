@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Times PyTorch's kernels on a GPU at the sizes of weft's `op_check bench`, line for line, for scripts/gpu_check.sh.
 
-Each line: op, size, dtype, best time of a call by CUDA events, and its rate.
+Each line: op, size, dtype, best time of a call (by CUDA events; on --device cpu by the clock), and its rate.
 """
 import argparse
+import time
 
 import torch
 import torch.nn.functional as F
@@ -23,16 +24,27 @@ CONV = [
     (8, 38, 29, 256, 256, 3, 1, 1, 32),
 ]
 # batch, queries, keys, heads, head size
-ATTENTION = [(64, 32, 32, 6, 64), (16, 128, 128, 6, 64), (4, 512, 512, 6, 64), (64, 50, 50, 12, 64), (64, 77, 77, 8, 64)]
+ATTENTION = [
+    (64, 32, 32, 6, 64),
+    (16, 128, 128, 6, 64),
+    (4, 512, 512, 6, 64),
+    (64, 50, 50, 12, 64),
+    (64, 77, 77, 8, 64),
+]
 ROWS = (65536, 512)
 
 
-def best_ms(call, device, calls=50):
+def best_ms(call, device, calls):
     """Milliseconds of the fastest of `calls` calls, after a warm-up."""
-    for _ in range(5):
+    for _ in range(min(calls, 5)):
         call()
     best = float("inf")
     for _ in range(calls):
+        if device.type == "cpu":
+            start = time.perf_counter()
+            call()
+            best = min(best, 1e3 * (time.perf_counter() - start))
+            continue
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
         call()
@@ -60,7 +72,10 @@ def both_ways(inputs, run):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cuda")
-    device = torch.device(parser.parse_args().device)
+    parser.add_argument("--op", help="linear, conv2d, attention, softmax, layer_norm or gelu: this op only")
+    parser.add_argument("--calls", type=int, default=50, help="timed calls a line (default: 50)")
+    options = parser.parse_args()
+    device = torch.device(options.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
 
@@ -68,12 +83,15 @@ def main():
         return torch.randn(*shape, device=device, dtype=dtype).requires_grad_()
 
     def show(op, size, dtype, inputs, run, flop=0, bytes_moved=(0, 0)):
+        if options.op not in (None, op):
+            return
         for i, (way, call, times) in enumerate(both_ways(inputs, run)):
-            ms = best_ms(call, device)
+            ms = best_ms(call, device, options.calls)
             rate = f"{flop * times / ms * 1e-6:11.1f} GFLOP/s" if flop else f"{bytes_moved[i] / ms * 1e-6:11.1f} GB/s"
             print(f"{op:<12} {size + way:<44} {str(dtype)[6:]:<9} {ms:9.4f} ms {rate}", flush=True)
 
-    print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name(device)}")
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"PyTorch {torch.__version__}, {name}")
     for dtype in (torch.float32, torch.bfloat16):
         for m, n, k in LINEAR:
             x, w = tensor(m, k, dtype=dtype), tensor(n, k, dtype=dtype)
@@ -92,7 +110,8 @@ def main():
         w, bias = tensor(ROWS[1], dtype=dtype), tensor(ROWS[1], dtype=dtype)
         moved = x.numel() * x.element_size()
         show("softmax", f"{ROWS}", dtype, (x,), lambda: F.softmax(x, -1), 0, (2 * moved, 5 * moved))
-        show("layer_norm", f"{ROWS}", dtype, (x, w, bias), lambda: F.layer_norm(x, ROWS[1:], w, bias), 0, (2 * moved, 5 * moved))
+        norm = lambda: F.layer_norm(x, ROWS[1:], w, bias)
+        show("layer_norm", f"{ROWS}", dtype, (x, w, bias), norm, 0, (2 * moved, 5 * moved))
         show("gelu", f"{ROWS}", dtype, (x,), lambda: F.gelu(x), 0, (2 * moved, 5 * moved))
 
 

@@ -98,7 +98,7 @@ Image loss_plot(const std::vector<LossPoint>& points, const std::string& title) 
     const LossPoint* before = nullptr;
     for (const LossPoint& p : points) {
       if (p.unet != unet) continue;
-      dot(image, x_of(static_cast<double>(p.step)), y_of(p.zero_loss), 0, grey);
+      dot(image, x_of(static_cast<double>(p.step)), y_of(p.zero_loss), 1, grey);
       if (before) {
         line(image, x_of(static_cast<double>(before->step)), y_of(before->loss), x_of(static_cast<double>(p.step)),
              y_of(p.loss), 1, line_colours[unet]);

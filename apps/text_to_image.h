@@ -50,8 +50,8 @@ EncodedTexts encode_texts(const SentencePiece& tokenizer, const T5Encoder& encod
 /// batch.
 NoiseSource seeded_noise(std::vector<uint64_t> seeds);
 
-/// Bytes that sampling takes at least: weights, their copies in the dtype of the computation, and the largest tensors
-/// of a step.
+/// Bytes that drawing takes, estimated: the program, weights, their copies in the dtype of the computation, and the
+/// tensors of a step.
 int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype);
 
 /// Picture `index` of a batch [B, H, W, 3] in [0, 1]. glami cuts off where it should round, as the original's way

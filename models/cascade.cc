@@ -11,6 +11,9 @@
 #include "kernels/resize.h"
 #include "nn/config.h"
 #include "tensor/autograd.h"
+#ifdef WEFT_HAS_CUDA
+#include "tensor/cuda_graph.h"
+#endif
 
 namespace weft {
 
@@ -222,6 +225,38 @@ std::pair<Tensor, float> conditioning(const CascadeConfig& c, const Tensor& pict
   return {noised(normalised(up), drawn, l), l};
 }
 
+// The forward pass of a step, whose inputs keep their place: on the cuda device it is recorded after its first run, and
+// then started as a whole.
+class RepeatedForward {
+ public:
+  explicit RepeatedForward(std::function<Tensor()> forward) : forward_(std::move(forward)) {}
+
+  Tensor operator()() {
+#ifdef WEFT_HAS_CUDA
+    if (graph_) {
+      graph_->launch();
+      return result_;
+    }
+    result_ = forward_();
+    if (result_.device() == Device::cuda) {
+      const Tensor first = result_;
+      graph_ = std::make_unique<cuda::Graph>([this] { result_ = forward_(); });
+      return first;
+    }
+    return result_;
+#else
+    return forward_();
+#endif
+  }
+
+ private:
+  std::function<Tensor()> forward_;
+#ifdef WEFT_HAS_CUDA
+  std::unique_ptr<cuda::Graph> graph_;
+  Tensor result_;  // in the graph's memory
+#endif
+};
+
 Tensor twice(const Tensor& x, bool two) { return two && x.defined() ? concat({x, x}, 0) : x; }
 
 }  // namespace
@@ -253,9 +288,12 @@ Tensor Cascade::sample(int64_t unet, const TextBatch& text, const Tensor& lowres
 
   Sampler sampler(o.sampler, o.steps);
   Tensor x = noise(shape).to(device());
+  const Tensor in = empty_like(twice(cast(x, o.dtype), two)), l = repeated(0, in.dim(0), device());
+  RepeatedForward forward([&] { return net(in, l, seen, small, small_l); });
   for (int64_t step = 0; step < sampler.steps(); ++step) {
-    const Tensor in = twice(cast(x, o.dtype), two), l = repeated(sampler.log_snr_at(step), in.dim(0), device());
-    Tensor predicted = net(in, l, seen, small, small_l);
+    in.copy_from(twice(cast(x, o.dtype), two));
+    l.fill(sampler.log_snr_at(step));
+    Tensor predicted = forward();
     if (two) {
       const Tensor with = predicted.leading(0, B), without = predicted.leading(B, 2 * B);
       predicted = add(without, mul(sub(with, without), o.guidance));

@@ -17,48 +17,6 @@ namespace weft {
 
 namespace {
 
-constexpr std::string_view given_away = "country-flag";
-
-// Collects hits into rows for all items, every language, and all items but the flags.
-class Counter {
- public:
-  Counter(const GlamiTable& table, std::string modalities, std::string inference)
-      : table_(table), modalities_(std::move(modalities)), inference_(std::move(inference)),
-        flags_(table.categories().find(given_away).value_or(-1)) {}
-
-  void count(uint32_t row, bool first, bool among_five) {
-    const Item& item = table_[row];
-    add(all_, first, among_five);
-    add(geos_[item.geo], first, among_five);
-    if (flags_ >= 0 && item.category != flags_) add(without_flags_, first, among_five);
-  }
-
-  void finish(std::vector<AccuracyRow>& rows, std::vector<AccuracyRow>& without_flags) {
-    rows.push_back(named(all_, "all"));
-    for (const auto& [geo, row] : geos_) rows.push_back(named(row, std::string(kGeos[geo].code)));
-    if (without_flags_.items > 0) without_flags.push_back(named(without_flags_, "all"));
-  }
-
- private:
-  static void add(AccuracyRow& row, bool first, bool among_five) {
-    ++row.items;
-    row.top1 += first;
-    row.top5 += among_five;
-  }
-  AccuracyRow named(AccuracyRow row, std::string geo) const {
-    row.modalities = modalities_;
-    row.inference = inference_;
-    row.geo = std::move(geo);
-    return row;
-  }
-
-  const GlamiTable& table_;
-  std::string modalities_, inference_;
-  int flags_;
-  AccuracyRow all_, without_flags_;
-  std::map<uint8_t, AccuracyRow> geos_;
-};
-
 struct DockedImages {
   Tensor docked;                                  // [images, C]
   std::unordered_map<int64_t, int64_t> row_of;    // image_id -> row
@@ -114,6 +72,34 @@ nlohmann::json json_rows(const std::vector<AccuracyRow>& rows) {
 
 }  // namespace
 
+AccuracyCounter::AccuracyCounter(const GlamiTable& table, std::string modalities, std::string inference)
+    : table_(table), modalities_(std::move(modalities)), inference_(std::move(inference)),
+      flags_(table.categories().find("country-flag").value_or(-1)) {}
+
+void AccuracyCounter::count(uint32_t row, bool first, bool among_five) {
+  const auto add = [&](AccuracyRow& to) {
+    ++to.items;
+    to.top1 += first;
+    to.top5 += among_five;
+  };
+  const Item& item = table_[row];
+  add(all_);
+  add(geos_[item.geo]);
+  if (flags_ >= 0 && item.category != flags_) add(without_flags_);
+}
+
+void AccuracyCounter::finish(std::vector<AccuracyRow>& rows, std::vector<AccuracyRow>& without_flags) const {
+  const auto named = [&](AccuracyRow row, std::string_view geo) {
+    row.modalities = modalities_;
+    row.inference = inference_;
+    row.geo = geo;
+    return row;
+  };
+  rows.push_back(named(all_, "all"));
+  for (const auto& [geo, row] : geos_) rows.push_back(named(row, kGeos[geo].code));
+  if (without_flags_.items > 0) without_flags.push_back(named(without_flags_, "all"));
+}
+
 Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& tokenizer, const GlamiTable& table,
                     const std::vector<uint32_t>& all_rows, const EvaluationOptions& options, const GlamiTable* train,
                     const std::vector<uint32_t>& train_rows) {
@@ -141,7 +127,7 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
   result.majority_top1 = static_cast<double>(top->second) / static_cast<double>(result.items);
 
   const TokenTable tokens(tokenizer, table, model.config.max_tokens);
-  std::vector<Counter> counters;
+  std::vector<AccuracyCounter> counters;
   for (const Modalities& m : options.modalities) {
     counters.emplace_back(table, m.name(), "expected");
     if (options.sampled) counters.emplace_back(table, m.name(), "sampled");
@@ -180,13 +166,13 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
     }
     progress.update(static_cast<int64_t>(begin + part.size()));
   }
-  for (Counter& counter : counters) counter.finish(result.rows, result.rows_without_flags);
+  for (AccuracyCounter& counter : counters) counter.finish(result.rows, result.rows_without_flags);
 
   if (train) {
     NaiveBayes bayes(table.categories().size());
     for (uint32_t row : train_rows)
       bayes.add((*train)[row].geo, train->name(row), train->description(row), (*train)[row].category);
-    Counter counter(table, "naive-bayes", "");
+    AccuracyCounter counter(table, "naive-bayes", "");
     for (uint32_t row : rows) {
       const std::vector<int> best = bayes.top(table[row].geo, table.name(row), table.description(row), 5);
       const int label = table[row].category;
@@ -238,7 +224,7 @@ std::string Evaluation::to_text() const {
   }
   text += fmt::format("\n{:<6} {:>6}", "geo", "items");
   for (const std::string& column : columns) text += fmt::format(" {:>13}", column);
-  text += "   top-1/top-5, expected inference\n";
+  text += fmt::format("   top-1/top-5{}\n", rows.empty() || rows[0].inference == "zero-shot" ? "" : ", expected inference");
   for (const std::string& geo : geos) {
     std::string cells;
     int64_t count = 0;

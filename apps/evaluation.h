@@ -3,6 +3,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -21,9 +22,26 @@ struct EvaluationOptions {
 
 struct AccuracyRow {
   std::string modalities;  // "text+image", ...; a baseline's name otherwise
-  std::string inference;   // "expected", "sampled"; empty for a baseline
+  std::string inference;   // "expected", "sampled", "zero-shot"; empty for a baseline
   std::string geo;         // "all", "cz", ...
   int64_t items = 0, top1 = 0, top5 = 0;  // items, and those whose category is the first, among the first five
+};
+
+/// Collects hits into rows for all items, for every language, and for all items but emoji13's flags.
+class AccuracyCounter {
+ public:
+  /// The table must outlive the counter.
+  AccuracyCounter(const GlamiTable& table, std::string modalities, std::string inference);
+  /// One item: whether its category is the first, and among the first five.
+  void count(uint32_t row, bool first, bool among_five);
+  void finish(std::vector<AccuracyRow>& rows, std::vector<AccuracyRow>& without_flags) const;
+
+ private:
+  const GlamiTable& table_;
+  std::string modalities_, inference_;
+  int flags_;
+  AccuracyRow all_, without_flags_;
+  std::map<uint8_t, AccuracyRow> geos_;
 };
 
 struct Evaluation {

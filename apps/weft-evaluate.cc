@@ -7,6 +7,7 @@
 #include "apps/classifier.h"
 #include "apps/evaluation.h"
 #include "apps/program.h"
+#include "apps/zeroshot.h"
 #include "data/split.h"
 #include "kernels/device/parallel.h"
 #include "nn/config.h"
@@ -14,9 +15,11 @@
 int main(int argc, char** argv) {
   using namespace weft;
   sleep_while_waiting(argv);
+  if (argc > 1 && std::string_view(argv[1]) == "zeroshot") return run_zero_shot(argc - 1, argv + 1);
   CLI::App app{
       "Measures a classifier on a folder in GLAMI-1M's format: top-1 and top-5, overall and for each language."};
-  app.footer("Example: weft-evaluate --model models/emoji13 --data data/emoji13");
+  app.footer("Example: weft-evaluate --model models/emoji13 --data data/emoji13\n"
+             "weft-evaluate zeroshot --help: classification by CLIP's embeddings");
   std::string model, data, split = "test", labels = "all", json_file;
   std::vector<std::string> modalities{"text+image", "image", "text"};
   int64_t max_broken = 100;

@@ -38,7 +38,7 @@ def prepare(model, folder, o):
     import parity
     torch.manual_seed(1)
     net, weights, config, inputs = parity.MODELS[model]()
-    parity.save_original(weights, config, folder)
+    parity.save_for_weft(weights, config, folder)
     if "images" in inputs:
         inputs["images"] = inputs["images"][torch.arange(o.images) % len(inputs["images"])].contiguous()
     elif "mask" in inputs:

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The Python half of scripts/parity.sh.
 
-parity.py make NAME DIR      builds the original model at full size with random weights, writes it as its library does
-                             (DIR/original), and inputs and outputs in f32 (DIR/input.safetensors, DIR/expected.safetensors)
+parity.py make NAME DIR      builds the original model at full size with random weights, writes it as it is published (into
+                             DIR/original; the file's or folder's name is printed), and inputs and outputs in f32
+                             (DIR/input.safetensors, DIR/expected.safetensors)
 parity.py compare NAME DIR   a line of the table: DIR/f32.safetensors and DIR/bf16.safetensors against what is expected
 PyPI: torch, torchvision, transformers, open_clip_torch, safetensors.
 """
@@ -128,10 +129,27 @@ MODELS = {"mt5-small": mt5, "xlm-r-large-m-clip": mclip, "clip-vit-b-32-image": 
           "clip-vit-b-32-text": lambda: clip("text"), "resnext50-32x4d": resnext}
 
 
-def save_original(weights, config, folder):
+def save_for_weft(weights, config, folder):
+    """A weft model folder without weft-convert, for benchmarks."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     save_file({k: v.contiguous() for k, v in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def save_original(name, net, weights, config, folder):
+    """As the model's authors publish it; returns what weft-convert is to read."""
+    folder.mkdir(parents=True)
+    if name == "mt5-small":
+        net.net.save_pretrained(folder)
+    elif name == "xlm-r-large-m-clip":
+        torch.save(weights, folder / "pytorch_model.bin")
+        (folder / "config.json").write_text(json.dumps({"modelBase": "xlm-roberta-large", "transformerDimensions": 1024, "numDims": 512}))
+    elif name.startswith("clip"):
+        torch.save(weights, folder / "open_clip_pytorch_model.bin")
+        (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    else:
+        torch.save(weights, folder / f"{name}.pth")
+    return folder if (folder / "config.json").exists() else next(f for f in folder.iterdir() if f.suffix in (".bin", ".pth"))
 
 
 def make(name, folder):
@@ -140,7 +158,7 @@ def make(name, folder):
     net, weights, config, inputs = MODELS[name]()
     with torch.no_grad():
         output = net.eval()(*inputs.values())
-    save_original(weights, config, folder / "original")
+    print(save_original(name, net, weights, config, folder / "original"))
     save_file({k: v.contiguous() for k, v in inputs.items()}, folder / "input.safetensors")
     save_file({"output": output.float().contiguous()}, folder / "expected.safetensors")
 

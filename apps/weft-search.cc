@@ -1,0 +1,126 @@
+// weft-search: the images or texts of a folder that are nearest to a text or an image.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "apps/embedder.h"
+#include "apps/embedding_store.h"
+#include "apps/program.h"
+#include "data/glami.h"
+#include "kernels/arithmetic.h"
+#include "kernels/cast.h"
+#include "kernels/device/parallel.h"
+#include "kernels/matmul.h"
+#include "kernels/reduce.h"
+#include "models/clip.h"
+#include "tensor/autograd.h"
+
+namespace weft {
+namespace {
+
+struct Options {
+  std::filesystem::path data, embeddings, image;
+  std::string text, image_model, text_model, in = "images";
+  int64_t top = 10;
+};
+
+Tensor query_embedding(const Options& o, DType dtype, Device device) {
+  if (!o.image.empty()) {
+    const ImageEmbedder embed(o.image_model, dtype, device);
+    const std::vector<std::vector<float>> images{embed.prepare(read_image(o.image))};
+    return embed(images);
+  }
+  const std::vector<std::string> texts{o.text};
+  return TextEmbedder(o.text_model, 77, dtype, device)(texts);
+}
+
+struct Hit {
+  double score;
+  uint64_t key;
+};
+
+// The cosine with every embedding, part by part: a catalogue need not fit the device.
+std::vector<Hit> nearest(const EmbeddingStore& store, const Tensor& query, int64_t top, Device device) {
+  check_input(store.size() > 0, "there are no embeddings to search: run weft-embed first");
+  check_input(store.width() == query.dim(1), "the query has {} dimensions but the embeddings have {}", query.dim(1), store.width());
+  const Tensor unit = normalize(query.to(device));
+  std::vector<Hit> hits;
+  for (const EmbeddingStore::Part& part : store.parts()) {
+    const Tensor cosines = matmul(unit, normalize(part.embeddings.to(device)), {}, {.transpose_b = true});
+    const TopK best = topk(cosines, std::min<int64_t>(top, part.keys.numel()));
+    const Tensor values = best.values.to(Device::cpu), rows = best.indices.to(Device::cpu);
+    for (int64_t i = 0; i < rows.numel(); ++i) {
+      hits.push_back({values.data<float>()[i], static_cast<uint64_t>(part.keys.data<int64_t>()[rows.data<int64_t>()[i]])});
+    }
+    std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
+    hits.resize(std::min<size_t>(hits.size(), static_cast<size_t>(top)));
+  }
+  return hits;
+}
+
+void search(const Options& o, const CommonOptions& common) {
+  const NoGrad no_grad;
+  const Device device = device_from_name(common.device);
+  const bool texts = o.in == "texts";
+  const EmbeddingStore store(o.embeddings / o.in);
+  const Tensor query = cast(query_embedding(o, dtype_from_name(common.dtype), device), DType::f32);
+  const std::vector<Hit> hits = nearest(store, query, o.top, device);
+
+  // An item that shows each hit: the first of the tables that has it.
+  const GlamiTable tables[] = {read_glami(o.data, "train"), read_glami(o.data, "test")};
+  std::unordered_map<uint64_t, std::pair<int, size_t>> row_of;
+  for (const Hit& hit : hits) row_of[hit.key] = {-1, 0};
+  for (int t = 0; t < 2; ++t) {
+    for (size_t row = 0; row < tables[t].size(); ++row) {
+      const auto found = row_of.find(texts ? EmbeddingStore::text_key(tables[t].text(row))
+                                           : EmbeddingStore::image_key(tables[t][row].image_id));
+      if (found != row_of.end() && found->second.first < 0) found->second = {t, row};
+    }
+  }
+  nlohmann::json results = nlohmann::json::array();
+  for (const Hit& hit : hits) {
+    const auto [t, row] = row_of[hit.key];
+    check_input(t >= 0, "{}: an embedding belongs to no item of {}: were they made from other data?", o.embeddings.string(),
+                o.data.string());
+    const GlamiTable& table = tables[t];
+    const Item& item = table[row];
+    const std::string& category = table.categories().name(item.category);
+    if (common.json) {
+      results.push_back({{"score", hit.score}, {"item_id", item.item_id}, {"image_id", item.image_id},
+                         {"geo", kGeos[item.geo].code}, {"category", category}, {"text", table.text(row)}});
+    } else {
+      fmt::print("{:.4f}  {}  {}  {}  {}\n", hit.score, table.image_path(row).string(), kGeos[item.geo].code, category,
+                 table.name(row));
+    }
+  }
+  if (common.json) fmt::print("{}\n", nlohmann::json{{"results", results}}.dump());
+}
+
+}  // namespace
+}  // namespace weft
+
+int main(int argc, char** argv) {
+  using namespace weft;
+  sleep_while_waiting(argv);
+  CLI::App app{"Finds the images or texts of a folder that are nearest to a text or an image, by the cosine of their embeddings\n"
+               "(made by weft-embed with models whose embeddings belong together)."};
+  app.footer("Example: weft-search --data data/emoji13 --embeddings embeddings --text \"red shoes\" --text-model models/m-clip");
+  Options o;
+  CommonOptions common;
+  app.add_option("--data", o.data, "Data folder")->required();
+  app.add_option("--embeddings", o.embeddings, "Folder that weft-embed wrote")->required();
+  app.add_option("--text", o.text, "Search for this text");
+  app.add_option("--text-model", o.text_model, "Text model, for --text");
+  app.add_option("--image", o.image, "Search for this image");
+  app.add_option("--image-model", o.image_model, "Image model, for --image");
+  app.add_option("--in", o.in, "What to find")->check(CLI::IsMember({"images", "texts"}))->capture_default_str();
+  app.add_option("--top", o.top, "How many")->check(CLI::Range(1, 10000))->capture_default_str();
+  common.add_compute(app);
+  common.add_json(app);
+  return run_program(argc, argv, app, [&] {
+    if (o.text.empty() == o.image.empty()) throw CLI::ValidationError("one of --text and --image is needed");
+    if (!o.text.empty() && o.text_model.empty()) throw CLI::ValidationError("--text needs --text-model");
+    if (!o.image.empty() && o.image_model.empty()) throw CLI::ValidationError("--image needs --image-model");
+    search(o, common);
+  });
+}

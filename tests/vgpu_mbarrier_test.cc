@@ -233,6 +233,25 @@ TEST_CASE("bulk copies check their addresses") {
   CHECK(load("[%s], [%in], 16, [bar]") == "async proxy");                 // the block ends first
 }
 
+TEST_CASE("a cluster of one block: its barrier orders, its addresses are the block's own") {
+  const std::string exchange = R"(
+    mad.lo.u32 %x, %l, 4, %s; mapa.shared::cluster.u32 %y, %x, 0; add.u32 %t, %l, 7;
+    st.shared::cluster.u32 [%y], %t;
+    ARRIVE mov.u32 %d1, %cluster_nctarank; barrier.cluster.wait.acquire.aligned;
+    xor.b32 %t, %l, 32; mad.lo.u32 %x, %t, 4, %s; ld.shared.u32 %d0, [%x];)";
+  const auto with = [&](const std::string& arrive) {
+    std::string text = exchange;
+    return text.replace(text.find("ARRIVE"), 6, arrive);
+  };
+  const auto r = run_block(with("barrier.cluster.arrive.release.aligned;"), 64);
+  for (uint32_t l = 0; l < 64; l++) CHECK(r[4 * l] == (l ^ 32) + 7);
+  CHECK(fault_of(with("barrier.cluster.arrive;"), 64) == "(none)");
+  CHECK(fault_of(with("barrier.cluster.arrive.relaxed.aligned;"), 64) == "data race");
+  CHECK(fault_of(with(""), 64) == "barrier");
+  CHECK(fault_of(with("barrier.cluster.arrive.aligned; barrier.cluster.arrive.aligned;"), 64) == "barrier");
+  CHECK(fault_of("mov.u32 %t, 1; mapa.u64 %A, %in, %t;", 1) == "out of bounds");
+}
+
 TEST_CASE("what is not supported is refused by name") {
   CHECK(refusal_of("mbarrier.arrive_drop.shared::cta.b64 _, [bar];").find("mbarrier") != std::string::npos);
   CHECK(refusal_of("mbarrier.arrive.release.gpu.shared::cta.b64 _, [bar];").find("gpu") != std::string::npos);

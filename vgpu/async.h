@@ -43,17 +43,36 @@ struct CopyArrival {
   u32 mbarrier[warp_size];  // numbers
 };
 
+// barrier.cluster of a cluster of one block: all of its threads arrive, then wait. Threads that have exited count.
+class ClusterBarrier {
+ public:
+  void begin_block(Block& block);
+  void arrive(Warp& w, const Inst& in, u32 mask, bool releases);
+  bool has_ended(Warp& w, const Inst& in);  // the phase in which the warp arrived
+  void leave(Warp& w, u32 mask, bool acquires);
+  u64 phase() const { return phase_; }
+
+ private:
+  void settle(const Block& block);
+  u64 phase_ = 0;
+  u32 arrived_ = 0;           // threads
+  std::vector<u32> waiting_;  // of each warp: lanes that have arrived and not yet gone on
+  std::vector<u64> phases_;   // in which they arrived
+  Released arriving_, completed_;
+};
+
 class AsyncState {
  public:
   void begin_block(Block& block);
   ProxyOrder& order(const Warp& w) { return orders_[w.index]; }
 
   // Changes when a warp that has stalled may go on.
-  u64 progress() const { return mbarriers.ended() + wgmma.issued(); }
+  u64 progress() const { return mbarriers.ended() + wgmma.issued() + cluster.phase(); }
 
   Mbarriers mbarriers;
   Released barriers[16];  // what has arrived at the block's barriers
   WarpgroupState wgmma;
+  ClusterBarrier cluster;
 
   // Starts: checks what can be checked now.
   void start(BulkCopy copy);

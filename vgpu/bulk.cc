@@ -57,6 +57,7 @@ void AsyncState::begin_block(Block& block) {
   mbarriers.clear();
   for (Released& r : barriers) r.clear();
   orders_.assign(block.warps.size(), {});
+  cluster.begin_block(block);
   copies_.clear();
   arrivals_.clear();
   committed_.assign(block.warps.size() * warp_size, 0);
@@ -188,7 +189,7 @@ void report_hang(Block& block) {
       line = fmt::format("{}\n    {}",
                          describe_place(w, block.linear, w.index * warp_size + (w.stalled_for ? w.stalled_lane : 0),
                                         inst_index(w, *w.stalled_at)),
-                         w.stalled_for ? describe(*w.stalled_for) : "the warpgroup's other warps");
+                         w.stalled_for ? describe(*w.stalled_for) : "for other warps");
     }
     others += fmt::format("{}warp {} waits: {}", others.empty() ? "" : "\n", w.index, line);
   }

@@ -28,7 +28,7 @@ enum class Control : u8 {
   exit,
   converge,  // waits for every live lane that the mask operand `a` names (all live ones where `all_lanes`), then runs
   barrier,   // suspends the warp until the block's barrier completes
-  gather,    // as converge, for all lanes; waits until the warpgroup has issued what is waited for (wgmma.wait_group)
+  gather,    // as converge, and waits for other warps: wgmma.wait_group, barrier.cluster.wait
   poll,      // asks an mbarrier; others go first if the answer is no
   trap
 };

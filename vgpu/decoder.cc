@@ -274,7 +274,7 @@ DecodeFunction find_decoder(std::string_view opcode) {
     for (const OpcodeList* list : {&integer_opcodes, &field_opcodes, &logic_opcodes, &float_opcodes, &convert_opcodes,
                                    &compare_opcodes, &move_opcodes, &memory_opcodes, &atomic_opcodes, &warp_opcodes,
                                    &control_opcodes, &async_opcodes, &mbarrier_opcodes, &matrix_opcodes,
-                                   &wgmma_opcodes})
+                                   &wgmma_opcodes, &cluster_opcodes})
       for (const OpcodeEntry& e : *list) t.emplace(e.opcode, e.decode);
     return t;
   }();

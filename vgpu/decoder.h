@@ -102,11 +102,13 @@ struct OpcodeEntry {
 // Parts of cp.async, which has been taken: .bulk (ops_bulk.cc) and .mbarrier (ops_mbarrier.cc).
 void decode_bulk(Decoder& d);
 void decode_mbarrier_after_copies(Decoder& d);
+// barrier.cluster, which has been taken (cluster.cc).
+void decode_cluster_barrier(Decoder& d);
 
 using OpcodeList = std::initializer_list<OpcodeEntry>;
 extern const OpcodeList integer_opcodes, field_opcodes, logic_opcodes, float_opcodes, convert_opcodes, compare_opcodes,
     move_opcodes, memory_opcodes, atomic_opcodes, warp_opcodes, control_opcodes, async_opcodes, mbarrier_opcodes,
-    matrix_opcodes, wgmma_opcodes;
+    matrix_opcodes, wgmma_opcodes, cluster_opcodes;
 
 // Calls f with a value of the C++ type that a PTX type's lanes have.
 template <class F>

@@ -134,6 +134,7 @@ void decode_bar(Decoder& d) {
     d.source(&Inst::a, d.operand(0), Type::b32);
     return;
   }
+  if (d.has_opcode("barrier") && d.take("cluster")) return decode_cluster_barrier(d);
   d.take("cta");
   const bool aligned = d.take("aligned") || d.has_opcode("bar");
   const std::string_view what = d.require_one({"sync", "arrive", "red"});

@@ -120,7 +120,8 @@ void access_memory(Warp& w, const Inst& in, u32 m) {
 
 void take_space(Decoder& d) {
   const std::string_view s =
-      d.take_one({"global", "shared", "shared::cta", "local", "const", "param", "param::entry", "param::func"});
+      d.take_one({"global", "shared", "shared::cta", "shared::cluster", "local", "const", "param", "param::entry",
+                  "param::func"});
   if (s.empty()) return;
   d.inst.space = s == "global"             ? Space::global
                  : s.starts_with("shared") ? Space::shared

@@ -117,7 +117,7 @@ void cvta(Warp& w, const Inst& in, u32 m) {
 
 Space take_space(Decoder& d) {
   const std::string_view s =
-      d.require_one({"global", "shared", "shared::cta", "local", "const", "param", "param::entry"});
+      d.require_one({"global", "shared", "shared::cta", "shared::cluster", "local", "const", "param", "param::entry"});
   return s == "global"             ? Space::global
          : s.starts_with("shared") ? Space::shared
          : s == "local"            ? Space::local

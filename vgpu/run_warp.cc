@@ -121,6 +121,12 @@ u32 missing_lanes(Warp& w, const Inst& in, u32 m) {
   return all & w.live & ~m;
 }
 
+// What a gathering instruction waits for has come: wgmma.wait_group or barrier.cluster.wait.
+bool may_go_on(Warp& w, const Inst& in) {
+  AsyncState& async = *w.block->async;
+  return in.wgmma ? async.wgmma.can_wait(w, static_cast<u32>(in.offset)) : async.cluster.has_ended(w, in);
+}
+
 // Every group of lanes waits in vain: the other warps go first.
 void stall(Warp& w) {
   w.stalled = true;
@@ -259,10 +265,10 @@ void run(Warp& w) {
           }
           break;
         case Control::gather:
-          if (m && missing_lanes(w, in, m)) {
+          if (m && in.all_lanes && missing_lanes(w, in, m)) {
             block_group(w, gi, pc, m, mask);
             parted = true;
-          } else if (m && !block.async->wgmma.can_wait(w, static_cast<u32>(in.offset))) {
+          } else if (m && !may_go_on(w, in)) {
             w.stalled_for = nullptr;
             stall_group(w, gi, pc, mask, in);
             parted = true;

@@ -127,15 +127,20 @@ Unet::Unet(const Params& p, const UnetConfig& c)
   int cross = 0;
   const auto block = [&](const Params& scope, int64_t in, int64_t out, bool with_cross, bool with_context,
                          bool scale_skip = true) {
-    ResnetBlockOptions o{.groups = static_cast<int>(c.resnet_groups), .time_width = c.time_width()};
-    if (with_cross) o.context_width = c.cond_dim;
-    o.global_context = with_context;
-    o.scale_skip = scale_skip;
+    const ResnetBlockOptions o{.groups = static_cast<int>(c.resnet_groups),
+                               .time_width = c.time_width(),
+                               .context_width = with_cross ? std::optional(c.cond_dim) : std::nullopt,
+                               .global_context = with_context,
+                               .scale_skip = scale_skip};
     return ResnetBlock(scope, in, out, o, cross);
   };
   // The parts that both ways have, at their places in the original's lists: ups have no pre-downsample before them.
   const auto level = [&](const Params& scope, int first, int64_t l, int64_t in, int64_t out, int64_t width) {
-    Level made{.first = block(scope / first, in, out, c.layer_cross_attns[l] != 0, false)};
+    Level made{.first = block(scope / first, in, out, c.layer_cross_attns[l] != 0, false),
+               .blocks = {},
+               .transformer = {},
+               .down = {},
+               .up = {}};
     for (int j = 0; j < c.num_resnet_blocks[l]; ++j) {
       made.blocks.push_back(block(scope / (first + 1) / j, width, width, false, true));
     }

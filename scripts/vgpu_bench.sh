@@ -26,4 +26,6 @@ run --check none --counts "$folder/counts.json" >"$folder/counted"
 run --check all --counts "$folder/counts.json" >"$folder/checked"
 printf '%-20s %10s %10s %10s %6s %10s   million per second, %d core(s)\n' kernel plain counts checks busy 'a core' "$cores"
 paste "$folder/plain" "$folder/counted" "$folder/checked" |
-  awk '{ printf "%-20s %10.1f %10.1f %10.1f %6.2f %10.1f   %s\n", $1, $2, $10, $18, $21, cores > 1 ? $18 / $21 : $18, substr($3, 2, length($3) - 3) }' cores="$cores"
+  awk -v cores="$cores" '{
+    printf "%-20s %10.1f %10.1f %10.1f %6.2f %10.1f   %s\n", $1, $2, $10, $18, $21, (cores > 1) ? $18 / $21 : $18, substr($3, 2, length($3) - 3)
+  }'

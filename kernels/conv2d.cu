@@ -5,38 +5,19 @@
 
 #include "kernels/device/conv_cuda.h"
 #include "kernels/device/conv_operand.cuh"
+#include "kernels/device/copies.h"
 #include "kernels/device/cudnn.h"
 #include "kernels/device/doors.h"
 #include "kernels/device/elementwise.cuh"
 #include "kernels/device/gemm_launch.cuh"
 #include "kernels/device/grouped_conv.cuh"
+#include "kernels/device/turn.cuh"
 
 namespace weft {
 
 namespace {
 
 constexpr int block = 256;
-
-// [O, C, taps] -> [O, taps, C]. One thread an element, neighbours along C: whole sectors written, reads `taps` apart.
-template <class T> __global__ void pack_kernel(const T* w, T* packed, int64_t count, int channels, int taps) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  const int64_t o = i / channels / taps;
-  packed[i] = w[(o * channels + i % channels) * taps + i / channels % taps];
-}
-
-// [O, taps, C] -> [O, C, taps], adding up `splits` parts [group][split][O / groups][taps C] in order.
-template <class In, class T>
-__global__ void unpack_sum_kernel(const In* partial, T* dw, int64_t count, int outputs, int channels, int taps,
-                                  int splits) {
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  const int64_t part = static_cast<int64_t>(outputs) * channels * taps, o = i / channels / taps;
-  const In* from = partial + i / part * part * splits + i % part;
-  float sum = 0;
-  for (int s = 0; s < splits; ++s) sum += to_float(from[s * part]);
-  dw[(o * channels + i % channels) * taps + i / channels % taps] = from_float<T>(sum);
-}
 
 // One thread an element of the weight; the first of an output makes its bias too.
 template <class T>
@@ -80,8 +61,9 @@ PackedWeights& packed_weights() {
 template <class T> Tensor packed(const Tensor& w, const ConvSizes& s) {
   const auto pack = [&] {
     Tensor result = empty_like(w);
-    launch("conv_pack", pack_kernel<T>, grid_of(w.numel(), block), block, 0, elements<T>(w), elements<T>(result),
-           w.numel(), static_cast<int>(s.cg()), static_cast<int>(s.kh * s.kw));
+    const TurnTile tile(s.o, s.cg(), s.kh * s.kw);
+    launch("conv_pack", pack_kernel<T>, tile.grid(), TurnTile::threads, tile.shared(), elements<T>(w),
+           elements<T>(result), tile);
     return result;
   };
   return s.keep_weights ? packed_weights().get(w, s, pack) : pack();
@@ -105,9 +87,45 @@ template <class T> PatchOperand<T> patches(const Tensor& x, const ConvSizes& s) 
   return p;
 }
 
+// A few bf16 channels, a picture's 3 above all, never lie at multiples of 16 bytes. With zeros up to 8 they do: 2.7
+// times the products, which the tensor cores have to spare, for copies of 16 bytes in place of 2.
+constexpr int64_t wide_channels = 8;
+template <class T> bool few_channels(const ConvSizes& s) {
+  return sizeof(T) == 2 && s.groups == 1 && s.c >= 3 && s.c < wide_channels;
+}
+
+ConvSizes widened(ConvSizes s) {
+  s.c = wide_channels;
+  s.keep_weights = false;  // a widened copy is new in every call
+  return s;
+}
+
+// Rows of `length` become rows of `wide`, with zeros after them. One thread an element written.
+template <class T> __global__ void widen_kernel(const T* from, T* to, int64_t count, int length, int wide) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= count) return;
+  const int at = static_cast<int>(i % wide);
+  to[i] = at < length ? from[i / wide * length + at] : from_float<T>(0);
+}
+
+// x as rows of `row` elements a channel: 1 for images, the taps for weights.
+template <class T> Tensor with_wide_channels(const Tensor& x, const Shape& shape, int64_t channels, int64_t row) {
+  const Tensor wide = Tensor::empty(shape, x.dtype(), Device::cuda);
+  launch("conv_widen", widen_kernel<T>, grid_of(wide.numel(), block), block, 0, elements<T>(x), elements<T>(wide),
+         wide.numel(), static_cast<int>(channels * row), static_cast<int>(wide_channels * row));
+  return wide;
+}
+template <class T> Tensor wide_images(const Tensor& x, const ConvSizes& s) {
+  return with_wide_channels<T>(x, {s.n, s.h, s.w, wide_channels}, s.c, 1);
+}
+
 template <class T>
 void forward_gemm(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y,
                   const ConvSizes& s) {
+  if (few_channels<T>(s)) {
+    const Tensor weights = with_wide_channels<T>(w, {s.o, wide_channels, s.kh, s.kw}, s.c, s.kh * s.kw);
+    return forward_gemm<T>(wide_images<T>(x, s), weights, bias, relu, y, widened(s));
+  }
   const Tensor weights = packed<T>(w, s);
   const PatchOperand<T> a = patches<T>(x, s);
   const MatrixOperand<T, true> b{elements<T>(weights), s.og() * a.depth, a.depth, static_cast<int>(s.og()), a.depth};
@@ -174,6 +192,12 @@ void backward_data_phase(const Tensor& dz, const Tensor& weights, const Tensor& 
 }
 
 template <class T> void backward_weights_gemm(const Tensor& x, const Tensor& dz, const Tensor& dw, const ConvSizes& s) {
+  if (few_channels<T>(s) && s.o % widest<T> == 0) {
+    const Tensor wide = Tensor::empty({s.o, wide_channels, s.kh, s.kw}, dw.dtype(), Device::cuda);
+    backward_weights_gemm<T>(wide_images<T>(x, s), dz, wide, widened(s));
+    const int64_t tap_bytes = s.kh * s.kw * static_cast<int64_t>(sizeof(T));
+    return copy_runs_cuda(dw.raw(), s.c * tap_bytes, wide.raw(), wide_channels * tap_bytes, s.o, s.c * tap_bytes);
+  }
   const TransposedPatches<T> b(patches<T>(x, s));
   const int columns = b.patches.depth;
   const MatrixOperand<T, false> a{elements<T>(dz), s.og(), static_cast<int>(s.o), static_cast<int>(s.og()), b.depth};
@@ -184,9 +208,9 @@ template <class T> void backward_weights_gemm(const Tensor& x, const Tensor& dz,
       nullptr,          nullptr, nullptr, elements<float>(partial), Activation::none, static_cast<int>(s.og()), columns,
       columns % 8 == 0, {0, 0},  0};
   launch_gemm<false, false>("conv_backward_weights", a, b, result, s.groups, plan, aligned);
-  launch("conv_weights_sum", unpack_sum_kernel<float, T>, grid_of(dw.numel(), block), block, 0,
-         elements<float>(partial), elements<T>(dw), dw.numel(), static_cast<int>(s.og()), static_cast<int>(s.cg()),
-         static_cast<int>(s.kh * s.kw), plan.splits);
+  const TurnTile tile(s.o, s.cg(), s.kh * s.kw);
+  launch("conv_weights_sum", unpack_sum_kernel<float, T>, tile.grid(), TurnTile::threads, tile.shared(),
+         elements<float>(partial), elements<T>(dw), tile, static_cast<int>(s.og()), plan.splits);
 }
 
 // Whether kernels/device/grouped_conv.cuh has a kernel for it.
@@ -223,9 +247,10 @@ void correlate(const char* name, const T* x, const float* table, const T* bias, 
 
 template <class T> Tensor table(const Tensor& w, const ConvSizes& s, int taps, bool forward, int64_t y, int64_t x) {
   const Tensor result = Tensor::empty({taps * taps, s.cg(), s.c}, DType::f32, Device::cuda);
-  launch("grouped_table", grouped::table_kernel<T>, grid_of(result.numel(), block), block, 0, elements<T>(w),
-         elements<float>(result), static_cast<int>(s.c), static_cast<int>(s.cg()), taps, forward,
-         static_cast<int>(s.stride), static_cast<int>(y), static_cast<int>(x));
+  launch("grouped_table", grouped::table_kernel<T>, grouped::turn_grid(s.c, s.cg()), grouped::threads,
+         grouped::turn_shared(s.cg()), elements<T>(w), elements<float>(result), static_cast<int>(s.c),
+         static_cast<int>(s.cg()), taps, forward, static_cast<int>(s.stride), static_cast<int>(y),
+         static_cast<int>(x));
   return result;
 }
 
@@ -305,8 +330,9 @@ void backward_weights_grouped(const Tensor& x, const Tensor& dz, const Tensor& d
     };
     s.stride == 1 ? start.template operator()<1>() : start.template operator()<2>();
   });
-  launch("grouped_weights_sum", grouped::sum_kernel<T>, grid_of(dw.numel(), block), block, 0, elements<float>(partial),
-         elements<T>(dw), static_cast<int>(s.c), static_cast<int>(s.cg()), pieces);
+  launch("grouped_weights_sum", grouped::sum_kernel<T>, grouped::turn_grid(s.c, s.cg()), grouped::threads,
+         grouped::turn_shared(s.cg()), elements<float>(partial), elements<T>(dw), static_cast<int>(s.c),
+         static_cast<int>(s.cg()), pieces);
 }
 
 // Pixels and elements of a row of patches are counted in 31 bits.
@@ -338,9 +364,9 @@ template <class T>
 void backward_weights_cudnn(const Tensor& x, const Tensor& dz, const Tensor& dw, const ConvSizes& s) {
   const Tensor result = empty_like(dw);
   conv_cudnn(ConvPass::weights, x, result, dz, s);
-  launch("conv_unpack", unpack_sum_kernel<T, T>, grid_of(dw.numel(), block), block, 0, elements<T>(result),
-         elements<T>(dw), dw.numel(), static_cast<int>(s.o), static_cast<int>(s.cg()), static_cast<int>(s.kh * s.kw),
-         1);
+  const TurnTile tile(s.o, s.cg(), s.kh * s.kw);
+  launch("conv_unpack", unpack_sum_kernel<T, T>, tile.grid(), TurnTile::threads, tile.shared(), elements<T>(result),
+         elements<T>(dw), tile, static_cast<int>(s.o), 1);
 }
 
 struct KeepPositive {

@@ -32,8 +32,8 @@ MEMORY_BOUND = re.compile(r"map_elements|fill|softmax|_norm_|delta|thin|sum_kern
 # instructions and 1.3 % of shared requests, in the f32 product with 4-byte copies. All other counts are compared exactly.
 BY_LAYOUT = {"instructions": 0.005, "shared_requests": 0.02, "shared_wavefronts": 0.02, "shared_wavefronts_min": 0.02}
 SHORT = {
-    r"::(pack|table|unpack_sum)_kernel|grouped::sum_kernel":
-        "weights [O, C, taps] are turned: one side steps by the taps; small, and kept where weights do not change",
+    r"::(pack|unpack_sum)_kernel":
+        "a stem's few weights: rows of 3 channels, and the borders of blocks, do not fill a sector",
     r"gemm_bf16_kernel<.*(true|false), (true|false), false, weft::":
         "guarded copies: lanes that skip an element store apart from the others, a warp's 512 bytes in several parts",
     r"gemm_sum_kernel<.*PhaseRows": "rows of an image's 3 channels do not fill a sector",

@@ -24,6 +24,7 @@ template <int D> struct AttentionTileBf16 {
   /// A thread holds elements (row(i), column(j)) of the scores, i < slots, j < score_columns, and elements (row(i),
   /// sum_column(j)) of the sums, j < sum_columns.
   static constexpr int slots = 2, score_columns = others / 4, sum_columns = D / 4;
+  static constexpr bool column_pairs = true;  // columns 2 j and 2 j + 1 are neighbours, the first one even
   struct Scores {
     float f[others / 8][4];
     __device__ float& operator()(int i, int j) { return f[j / 2][i * 2 + j % 2]; }

@@ -17,7 +17,8 @@ namespace weft {
 
 template <int D> struct AttentionTileF32 {
   using Element = float;
-  static constexpr int slots = D == 128 ? 4 : 8;  // two accumulators of 128 columns and 64 rows would not fit
+  static constexpr int slots = D == 128 ? 4 : 8;
+  static constexpr bool column_pairs = false;  // two accumulators of 128 columns and 64 rows would not fit
   static constexpr int width = D, own = 8 * slots, others = 32, threads = 128, stages = 1;
   static constexpr int row_elements = D + 4, score_step = others + 16;
   static constexpr int scratch_elements = own * score_step;

@@ -21,6 +21,7 @@ template <class T> struct Problem {
   int B, Tq, Tk, H, D;
   float scale;
   bool causal;
+  bool paired_bias;  // rows of the bias have an even length and lie at multiples of two elements
 
   __device__ int64_t step() const { return static_cast<int64_t>(H) * D; }
   __device__ int64_t query_at(int b, int i, int h) const { return ((static_cast<int64_t>(b) * Tq + i) * H + h) * D; }
@@ -29,13 +30,37 @@ template <class T> struct Problem {
   __device__ int key_end(int b) const { return key_ends ? key_ends[b] : Tk; }
   /// Keys that queries before i_end may attend to.
   __device__ int last_key(int b, int i_end) const { return causal ? min(key_end(b), i_end) : key_end(b); }
+  __device__ int64_t bias_at(int h, int i, int j) const { return (static_cast<int64_t>(h) * Tq + i) * Tk + j; }
+  __device__ bool sees(int b, int i, int j) const {
+    return i < Tq && j < Tk && !(causal && j > i) && !(mask && !mask[static_cast<int64_t>(b) * Tk + j]);
+  }
   /// The score from the plain product; minus infinity where query i does not see key j.
   __device__ float score(int b, int h, int i, int j, float product) const {
-    if (i >= Tq || j >= Tk || (causal && j > i) || (mask && !mask[static_cast<int64_t>(b) * Tk + j])) return -INFINITY;
+    if (!sees(b, i, j)) return -INFINITY;
     const float s = product * scale;
-    return bias ? s + to_float(bias[(static_cast<int64_t>(h) * Tq + i) * Tk + j]) : s;
+    return bias ? s + to_float(bias[bias_at(h, i, j)]) : s;
   }
 };
+
+/// Turns a thread's products with query i (slot `slot`) into scores; keys begin at j0. Its columns come in pairs of
+/// neighbours, and so does their bias where it lies well: half the loads, of whole words.
+template <class Tile, class T>
+__device__ void scores_of_query(const Problem<T>& p, typename Tile::Scores& s, int b, int h, int i, int slot, int j0) {
+  if (!p.bias || !p.paired_bias) {
+#pragma unroll
+    for (int j = 0; j < Tile::score_columns; ++j) s(slot, j) = p.score(b, h, i, j0 + Tile::column(j), s(slot, j));
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < Tile::score_columns; j += 2) {
+    const int key = j0 + Tile::column(j);
+    Pack<T, 2> pair{};
+    if (i < p.Tq && key < p.Tk) pair = Pack<T, 2>::load(p.bias + p.bias_at(h, i, key));
+#pragma unroll
+    for (int e = 0; e < 2; ++e)
+      s(slot, j + e) = p.sees(b, i, key + e) ? s(slot, j + e) * p.scale + pair[e] : -INFINITY;
+  }
+}
 
 /// delta [B, H, Tq] = the sums of y dy over D: one warp a row, lanes along D.
 template <class T>
@@ -87,9 +112,11 @@ __global__ __launch_bounds__(Tile::threads) void forward_kernel(Problem<T> p, T*
 #pragma unroll
     for (int i = 0; i < Tile::slots; ++i) {
       float most = top[i];
+      if constexpr (Tile::column_pairs) scores_of_query<Tile>(p, s, b, h, i0 + Tile::row(i), i, step * Tile::others);
 #pragma unroll
       for (int j = 0; j < Tile::score_columns; ++j) {
-        s(i, j) = p.score(b, h, i0 + Tile::row(i), step * Tile::others + Tile::column(j), s(i, j));
+        if constexpr (!Tile::column_pairs)
+          s(i, j) = p.score(b, h, i0 + Tile::row(i), step * Tile::others + Tile::column(j), s(i, j));
         most = fmaxf(most, s(i, j));
       }
       most = Tile::reduce_row(most, Maximum{});
@@ -132,7 +159,8 @@ template <class T> struct Gradient {
 /// dq (ByKeys = false) or dk and dv (true). Block: Tile::own queries or keys; walks over the others. Sums: two products
 /// of D columns with ByKeys, one without.
 template <class Tile, bool ByKeys, class T = typename Tile::Element>
-__global__ __launch_bounds__(Tile::threads, 2) void backward_kernel(Problem<T> p, Gradient<T> g, T* d_first, T* d_second) {
+__global__ __launch_bounds__(Tile::threads, 2) void backward_kernel(Problem<T> p, Gradient<T> g, T* d_first,
+                                                                    T* d_second) {
   extern __shared__ __align__(16) unsigned char memory[];
   constexpr int own_tile = Tile::own * Tile::row_elements, tile = Tile::others * Tile::row_elements;
   T *own = reinterpret_cast<T*>(memory), *ring = own + 2 * own_tile;
@@ -161,11 +189,13 @@ __global__ __launch_bounds__(Tile::threads, 2) void backward_kernel(Problem<T> p
     Tile::scores(ds, own + own_tile, other + tile);
 #pragma unroll
     for (int i = 0; i < Tile::slots; ++i) {
+      const int mine = first + Tile::row(i), others0 = (step + skipped) * Tile::others;
+      constexpr bool in_pairs = Tile::column_pairs && !ByKeys;
+      if constexpr (in_pairs) scores_of_query<Tile>(p, s, b, h, mine, i, others0);
 #pragma unroll
       for (int j = 0; j < Tile::score_columns; ++j) {
-        const int mine = first + Tile::row(i), theirs = (step + skipped) * Tile::others + Tile::column(j);
-        const int query = ByKeys ? theirs : mine, key = ByKeys ? mine : theirs;
-        s(i, j) = p.score(b, h, query, key, s(i, j));
+        const int theirs = others0 + Tile::column(j), query = ByKeys ? theirs : mine, key = ByKeys ? mine : theirs;
+        if constexpr (!in_pairs) s(i, j) = p.score(b, h, query, key, s(i, j));
         g.weigh(s(i, j), ds(i, j), p.row_at(b, h, min(query, p.Tq - 1)));
       }
     }
@@ -209,10 +239,11 @@ __global__ __launch_bounds__(Tile::threads, 2) void bias_kernel(Problem<T> p, Gr
     Tile::scores(ds, own + own_tile, other + tile);
 #pragma unroll
     for (int i = 0; i < Tile::slots; ++i) {
+      const int row = i0 + Tile::row(i);
+      if constexpr (Tile::column_pairs) scores_of_query<Tile>(p, s, b, h, row, i, j0);
 #pragma unroll
       for (int j = 0; j < Tile::score_columns; ++j) {
-        const int row = i0 + Tile::row(i);
-        s(i, j) = p.score(b, h, row, j0 + Tile::column(j), s(i, j));
+        if constexpr (!Tile::column_pairs) s(i, j) = p.score(b, h, row, j0 + Tile::column(j), s(i, j));
         g.weigh(s(i, j), ds(i, j), p.row_at(b, h, min(row, p.Tq - 1)));
         sums[i][j] += ds(i, j);
       }
@@ -224,7 +255,7 @@ __global__ __launch_bounds__(Tile::threads, 2) void bias_kernel(Problem<T> p, Gr
     for (int j = 0; j < Tile::score_columns; ++j) {
       const int row = i0 + Tile::row(i), column = j0 + Tile::column(j);
       if (row >= p.Tq || column >= p.Tk) continue;
-      const int64_t at = (static_cast<int64_t>(h) * p.Tq + row) * p.Tk + column;
+      const int64_t at = p.bias_at(h, row, column);
       if (groups == 1) {
         dbias[at] = from_float<T>(sums[i][j]);
       } else {

@@ -35,7 +35,8 @@ Problem<T> problem_of(const Tensor& q, const Tensor& k, const Tensor& v, const A
           extent(q, 2),
           extent(q, 3),
           static_cast<float>(o.scale),
-          o.causal};
+          o.causal,
+          o.bias.defined() && k.dim(1) % 2 == 0 && reinterpret_cast<uintptr_t>(o.bias.raw()) % (2 * sizeof(T)) == 0};
 }
 
 /// Whether rows can be copied 16 bytes at a time into the widest tile.

@@ -18,21 +18,39 @@ constexpr int threads = 256;
 /// registers.
 template <int Step> constexpr int pixels = Step == 1 ? 4 : 2;
 
+/// Weights [C, G, 3, 3] are turned in tiles of some neighbouring outputs, whole groups: 8 f32 side by side fill a
+/// sector. A row of a tile is an output's 9 G weights; one element between rows keeps lanes off each other's banks.
+__host__ __device__ constexpr int turn_outputs(int group) { return group < 8 ? 8 : group; }
+inline dim3 turn_grid(int64_t channels, int64_t group) {
+  return dim3(static_cast<unsigned>(ceil_div<int64_t>(channels, turn_outputs(static_cast<int>(group)))));
+}
+inline size_t turn_shared(int64_t group) {
+  return sizeof(float) * turn_outputs(static_cast<int>(group)) * (9 * group + 1);
+}
+
 /// What the correlation kernel reads: taps x taps weights from every channel of a group to every output channel, f32,
 /// [tap][G in][C out]. Forward: the weights [C, G, 3, 3]. Input gradient: those of a phase (stride 1: all) mirrored,
-/// with zeros where the phase has fewer taps. One thread an element.
+/// with zeros where the phase has fewer taps. One block a tile of outputs.
 template <class T>
 __global__ void table_kernel(const T* w, float* table, int channels, int group, int taps, bool forward, int stride,
                              int first_y, int first_x) {
-  const int i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= taps * taps * group * channels) return;
-  const int out = i % channels, in = i / channels % group, tap = i / channels / group;
-  int y = tap / taps, x = tap % taps, o = out, c = in;
-  if (!forward) {
-    y = first_y + stride * (taps - 1 - y), x = first_x + stride * (taps - 1 - x);
-    o = out / group * group + in, c = out % group;
+  extern __shared__ float tile[];
+  const int first = blockIdx.x * turn_outputs(group), outs = min(turn_outputs(group), channels - first);
+  const int row = 9 * group;
+  for (int i = threadIdx.x; i < outs * row; i += threads) {
+    tile[i / row * (row + 1) + i % row] = to_float(w[static_cast<int64_t>(first) * row + i]);
   }
-  table[i] = y < 3 && x < 3 ? to_float(w[((o * group + c) * 3 + y) * 3 + x]) : 0.0f;
+  __syncthreads();
+  for (int i = threadIdx.x; i < taps * taps * group * outs; i += threads) {
+    const int out = i % outs, in = i / outs % group, tap = i / outs / group;
+    int y = tap / taps, x = tap % taps, o = out, c = in;
+    if (!forward) {
+      y = first_y + stride * (taps - 1 - y), x = first_x + stride * (taps - 1 - x);
+      o = out / group * group + in, c = out % group;
+    }
+    table[(static_cast<int64_t>(tap) * group + in) * channels + first + out] =
+        y < 3 && x < 3 ? tile[o * (row + 1) + (c * 3 + y) * 3 + x] : 0.0f;
+  }
 }
 
 /// Sizes of a correlation: output pixel (u, v) of the grid sums input pixels (u step + origin_y + p, v step + origin_x
@@ -181,14 +199,22 @@ __global__ __launch_bounds__(threads, 2) void weights_kernel(const T* x, const T
   }
 }
 
-/// dw [C, G, 3, 3] = the pieces added in order. One thread an element, neighbours along the outputs of a tap.
+/// dw [C, G, 3, 3] = the pieces added in order. One block a tile of outputs.
 template <class T> __global__ void sum_kernel(const float* partial, T* dw, int channels, int group, int pieces) {
-  const int count = 9 * group * channels, i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= count) return;
-  float sum = 0;
-  for (int piece = 0; piece < pieces; ++piece) sum += partial[static_cast<int64_t>(piece) * count + i];
-  const int out = i % channels, in = i / channels % group, tap = i / channels / group;
-  dw[(out * group + in) * 9 + tap] = from_float<T>(sum);
+  extern __shared__ float tile[];
+  const int first = blockIdx.x * turn_outputs(group), outs = min(turn_outputs(group), channels - first);
+  const int row = 9 * group;
+  for (int i = threadIdx.x; i < row * outs; i += threads) {
+    const int out = i % outs, in = i / outs % group, tap = i / outs / group;
+    const float* from = partial + (static_cast<int64_t>(tap) * group + in) * channels + first + out;
+    float sum = 0;
+    for (int piece = 0; piece < pieces; ++piece) sum += from[static_cast<int64_t>(piece) * row * channels];
+    tile[out * (row + 1) + in * 9 + tap] = sum;
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < outs * row; i += threads) {
+    dw[static_cast<int64_t>(first) * row + i] = from_float<T>(tile[i / row * (row + 1) + i % row]);
+  }
 }
 
 }  // namespace weft::grouped

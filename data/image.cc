@@ -6,14 +6,14 @@
 #include <fstream>
 #include <memory>
 
+#include "data/jpeg.h"
 #include "tensor/check.h"
 
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
-#define STBI_ONLY_JPEG
 #define STBI_ONLY_PNG
 #define STBI_NO_STDIO
-// Zeroed: a JPEG that uses a table it never defined would otherwise be decoded by what lay in memory before.
+// Zeroed: a broken picture would otherwise be decoded by what lay in memory before.
 #define STBI_MALLOC(size) std::calloc(1, size)
 #define STBI_REALLOC(pointer, size) std::realloc(pointer, size)
 #define STBI_FREE(pointer) std::free(pointer)
@@ -74,14 +74,14 @@ Image decode_image(const std::vector<uint8_t>& bytes, std::string_view name, Alp
   check_input(static_cast<int64_t>(bytes.size()) <= limits.file_bytes, "{}: {} bytes are more than the {} allowed",
               name, bytes.size(), limits.file_bytes);
   ImageHeader header = check_image(bytes, name, limits);
+  if (header.format == ImageHeader::Format::jpeg) return decode_jpeg(bytes, header, name);
   // PNG palettes may be transparent too, and stb only tells after decoding: over_white always asks for alpha.
   int channels = alpha == Alpha::over_white ? 4 : 3;
   int width = 0, height = 0, in_file = 0;
   std::unique_ptr<stbi_uc, decltype(&stbi_image_free)> pixels(
       stbi_load_from_memory(bytes.data(), static_cast<int>(bytes.size()), &width, &height, &in_file, channels),
       stbi_image_free);
-  check_input(pixels != nullptr, "{}: corrupt {}: {}", name,
-              header.format == ImageHeader::Format::jpeg ? "JPEG" : "PNG", stbi_failure_reason());
+  check_input(pixels != nullptr, "{}: corrupt PNG: {}", name, stbi_failure_reason());
   check_input(width == header.width && height == header.height,
               "{}: corrupt: {} x {} pixels decoded where its header says {} x {}", name, width, height, header.width,
               header.height);

@@ -1,5 +1,5 @@
-// JPEG and PNG files to and from 8-bit RGB. The pixels are stb's; what stb trusts (sizes, checksums, a complete file)
-// is checked here first, so that a file of a few bytes cannot ask for gigabytes.
+// JPEG and PNG files to and from 8-bit RGB, with PIL's pixels. libjpeg-turbo and stb decode; what they trust (sizes,
+// checksums, a complete file) is checked here first, so that a file of a few bytes cannot ask for gigabytes.
 #pragma once
 
 #include <cstdint>
@@ -42,11 +42,13 @@ struct ImageHeader {
 /// Checks a whole JPEG or PNG without decoding a pixel: signature, sizes against the limits, and that the file is
 /// complete (JPEG: every segment and the end marker; PNG: every chunk's checksum and the end chunk). `name` begins the
 /// errors. CMYK without Adobe's marker is refused, since nothing says whether it is inverted; so are 12-bit, lossless
-/// and arithmetic-coded JPEG. Throws std::runtime_error "NAME: what was found".
+/// and arithmetic-coded JPEG, and grey PNG of 16 bits, which PIL's convert("RGB") cuts off at 255. Throws
+/// std::runtime_error "NAME: what was found".
 ImageHeader check_image(const std::vector<uint8_t>& bytes, std::string_view name, const ImageLimits& limits = {});
 
-/// Decodes a JPEG or PNG file. Grey becomes RGB, 16 bits lose their lower byte, Adobe CMYK becomes RGB as PIL does it,
-/// EXIF orientation is not applied (as in PIL). Errors: as check_image, and a missing or corrupt file.
+/// Decodes a JPEG or PNG file. Grey becomes RGB, 16 bits of colour lose their lower byte, Adobe CMYK becomes RGB as PIL
+/// does it, EXIF orientation is not applied (as in PIL; see data/orientation.h). Errors: as check_image, and a missing
+/// or corrupt file.
 Image read_image(const std::filesystem::path& file, Alpha alpha = Alpha::drop, const ImageLimits& limits = {});
 
 /// As read_image, from bytes in memory; `name` begins the errors.

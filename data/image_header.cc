@@ -26,7 +26,7 @@ void check_size(const ImageHeader& header, size_t bytes, int64_t pixels_per_byte
               header.height, bytes);
 }
 
-/// Huffman tables, [at, end) of a DHT segment. stb fills its 256 entries from the counts without looking at their sum.
+/// Huffman tables, [at, end) of a DHT segment: at most 256 symbols each, all of them there.
 void check_huffman_tables(const std::vector<uint8_t>& bytes, size_t at, size_t end, std::string_view name) {
   while (at < end) {
     size_t symbols = 0;
@@ -140,6 +140,8 @@ ImageHeader check_png(const std::vector<uint8_t>& bytes, std::string_view name, 
       header.width = static_cast<int>(width);
       header.height = static_cast<int>(height);
       int colour = chunk[13];
+      check_input(colour != 0 || chunk[12] != 16,
+                  "{}: grey PNG of 16 bits is not supported, since PIL leaves white of it: convert it to 8 bits", name);
       header.channels = colour == 0 ? 1 : colour == 4 ? 2 : colour == 6 ? 4 : 3;
       // Deflate packs at most 1,032 bytes into one, and a byte holds at most 8 pixels.
       check_size(header, n, 1032 * 8, name, limits);

@@ -1,5 +1,5 @@
-// Resizing as Pillow does it, and as torchvision does it to tensors: a filter widened by the factor that an axis shrinks
-// by (https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c).
+// Resizing as Pillow does it, and as torchvision does it to tensors: a filter widened by the factor that an axis
+// shrinks by (https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c).
 #pragma once
 
 #include <vector>
@@ -10,9 +10,10 @@ namespace weft {
 
 enum class Filter { bilinear, bicubic, lanczos };
 
-/// PIL's Image.resize((width, height), filter) of an RGB picture, to the bit: coefficients of 22 bits, first along rows,
-/// then along columns, rounded and cut to 8 bits after each. An axis whose size stays is not filtered. Pillow 13 goes
-/// along columns first where the height shrinks much more than the width; this is what every Pillow before it does.
+/// PIL's Image.resize((width, height), filter) of an RGB picture, to the bit: coefficients of 22 bits, first along
+/// rows, then along columns, rounded and cut to 8 bits after each. An axis whose size stays is not filtered. Pillow 13
+/// goes along columns first where the height shrinks much more than the width; this is what every Pillow before it
+/// does.
 Image resize_pil(const Image& image, int height, int width, Filter filter);
 
 /// torchvision's resize(tensor, antialias=True) of the picture in 0..1, [height, width, 3], in float; what bicubic

@@ -6,7 +6,7 @@
 #   --asan readers   only those of what reads other people's files and their fuzz targets without a fuzzer, which need no kernels
 set -euo pipefail
 cd "$(dirname "$0")/.."
-readers=(csv_test glami_test image_test npy_test safetensors_test sentencepiece_test tensor_file_test torch_file_test)
+readers=(csv_test glami_test image_test npy_test safetensors_test sentencepiece_test tensor_file_test tokenizers_test torch_file_test)
 engine=(tensor_test autograd_test onednn_test norm_test attention_test places_test layers_test params_test optimizers_test checkpoint_test)
 case $* in
   '')

@@ -205,9 +205,12 @@ TEST_CASE("a malformed model is one line with file, byte, expected and found") {
   CHECK(error_of(unk + a + a) == "x.model: byte 30: expected a new text in piece 2, found that of piece 1 again");
   CHECK(error_of(unk + unk) == "x.model: byte 18: expected a new text in piece 1, found that of piece 0 again");
   CHECK(error_of(unk + piece("<x>", 0, 2)) == "x.model: byte 18: expected one unknown piece, found pieces 0 and 1");
-  CHECK(error_of(unk + a + trainer(integer(3, 3))) == "x.model: byte 30: expected model type unigram or BPE, found word");
-  CHECK(error_of(unk + a + trainer(integer(3, 77))) == "x.model: byte 30: expected model type unigram or BPE, found 77");
-  CHECK(error_of(unk + trainer(integer(3, 2))) == "x.model: expected pieces that text can hold, found none in 1 pieces");
+  CHECK(error_of(unk + a + trainer(integer(3, 3))) ==
+        "x.model: byte 30: expected model type unigram or BPE, found word");
+  CHECK(error_of(unk + a + trainer(integer(3, 77))) ==
+        "x.model: byte 30: expected model type unigram or BPE, found 77");
+  CHECK(error_of(unk + trainer(integer(3, 2))) ==
+        "x.model: expected pieces that text can hold, found none in 1 pieces");
   CHECK(error_of(unk + piece("", -1)) == "x.model: byte 18: expected text in piece 1, found none");
   CHECK(error_of(unk + piece(std::string("a\0b", 3), -1)) ==
         "x.model: byte 18: expected text in piece 1, found a zero byte");

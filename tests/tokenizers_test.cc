@@ -142,7 +142,8 @@ TEST_CASE("text is cleaned as ftfy and open_clip clean it") {
   CHECK(fixed("â€œ like this â€\xef\xbf\xbd") == "\" like this \xef\xbf\xbd");
   const auto cleaned = [](std::string_view text) { return to_utf8(clean_for_clip(to_code_points(text))); };
   CHECK(cleaned("  <B>A&amp;amp;B\u00a0 \u3000 ΣΑΣ İ ") == "<b>a&b σας i\u0307");
-  CHECK(to_utf8(html_unescape(U"&notit; &#0;&#x80;&#1;&#99999999999; &amp &;")) == "¬it; \xef\xbf\xbd€\xef\xbf\xbd & &;");
+  CHECK(to_utf8(html_unescape(U"&notit; &#0;&#x80;&#1;&#99999999999; &amp &;")) ==
+        "¬it; \xef\xbf\xbd€\xef\xbf\xbd & &;");
 }
 
 TEST_CASE("malformed merges are one line with file, line, expected and found") {

@@ -17,7 +17,8 @@ bool is_printable(int byte) {
   return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
 }
 
-/// The file's alphabet: printable bytes of Latin-1 are themselves, the others are U+0100 and so on. In the order of ids.
+/// The file's alphabet: printable bytes of Latin-1 are themselves, the others are U+0100 and so on. In the order of
+/// ids.
 struct Alphabet {
   int bytes[256];            // by id
   int byte_of[0x144] = {};   // by code point, -1: none

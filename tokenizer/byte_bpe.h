@@ -1,5 +1,6 @@
-// Byte-level byte-pair encoding as CLIP has it (https://github.com/openai/CLIP, simple_tokenizer.py): a word is bytes, the
-// last of them marked as the end of a word, and the pairs that the merges file lists are joined, those listed first first.
+// Byte-level byte-pair encoding as CLIP has it (https://github.com/openai/CLIP, simple_tokenizer.py): a word is bytes,
+// the last of them marked as the end of a word, and the pairs that the merges file lists are joined, those listed first
+// first.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +14,9 @@ namespace weft {
 
 class ByteBpe {
  public:
-  /// Reads the text of a merges file: one line that is skipped, then one pair a line, at most `max_merges`; what follows
-  /// is not read. Every half must be a byte or have been made by a line before. `file` names it in errors. Throws
-  /// std::runtime_error in one line with file, line, expected and found.
+  /// Reads the text of a merges file: one line that is skipped, then one pair a line, at most `max_merges`; what
+  /// follows is not read. Every half must be a byte or have been made by a line before. `file` names it in errors.
+  /// Throws std::runtime_error in one line with file, line, expected and found.
   ByteBpe(std::string_view merges, std::size_t max_merges, std::string_view file);
 
   /// Appends the ids of one word (not empty).

@@ -10,8 +10,8 @@ namespace weft {
 /// characters are those of the Python that wrote text_tables.cc.
 std::u32string fix_text(std::u32string_view text);
 
-/// What open_clip's SimpleTokenizer does to a text (clean="lower"): fix_text, html.unescape twice, runs of whitespace to
-/// one space, none at the ends, lower case.
+/// What open_clip's SimpleTokenizer does to a text (clean="lower"): fix_text, html.unescape twice, runs of whitespace
+/// to one space, none at the ends, lower case.
 std::u32string clean_for_clip(std::u32string_view text);
 
 }  // namespace weft

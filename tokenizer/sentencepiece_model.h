@@ -43,8 +43,8 @@ struct SentencePieceModel {
 };
 
 /// Reads a model; the result points into `bytes`. `file` names it in errors. Throws std::runtime_error when the bytes
-/// are no such message, when the model is neither of the unigram nor of the BPE type, or when a piece is empty, holds a zero byte, or has
-/// a score that is not finite.
+/// are no such message, when the model is neither of the unigram nor of the BPE type, or when a piece is empty, holds a
+/// zero byte, or has a score that is not finite.
 SentencePieceModel read_sentencepiece_model(std::string_view bytes, std::string_view file);
 
 /// The pieces that can be found in text (normal, user-defined and unused ones) with their ids. Throws

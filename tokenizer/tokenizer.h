@@ -23,7 +23,8 @@ class Tokenizer {
  public:
   static constexpr std::size_t unlimited = std::numeric_limits<std::size_t>::max();
 
-  /// A file is a SentencePiece model, or CLIP's merges (packed by gzip, or a text that starts with # or "). In a folder,
+  /// A file is a SentencePiece model, or CLIP's merges (packed by gzip, or a text that starts with # or "). In a
+  /// folder,
   ///   sentencepiece.bpe.model and vocab.json: M2M100; sentencepiece.bpe.model alone: XLM-RoBERTa;
   ///   bpe_simple_vocab_16e6.txt.gz, or merges.txt where config.json says clip or nothing: CLIP;
   ///   spiece.model: SentencePiece, or mT5 where config.json says so (model_type mt5 or t5).

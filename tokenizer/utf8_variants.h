@@ -13,7 +13,8 @@ std::string restore_byte_a0(std::string bytes);
 /// Sequences of which bytes were lost (0x1a, or in places '?') become U+FFFD.
 std::string replace_lossy_sequences(std::string_view bytes);
 
-/// Decodes UTF-8; also surrogate pairs encoded one by one (CESU-8) and 0xc0 0x80 for U+0000. Nothing when it is neither.
+/// Decodes UTF-8; also surrogate pairs encoded one by one (CESU-8) and 0xc0 0x80 for U+0000. Nothing when it is
+/// neither.
 std::optional<std::u32string> decode_utf8_variants(std::string_view bytes);
 
 }  // namespace weft

@@ -34,7 +34,8 @@ class Reader : public nlohmann::json_sax<Json> {
   }
   bool number_unsigned(std::uint64_t id) override {
     if (!inside_) return wrong("a number");
-    check_input(id < max_entries, "{}: expected an id below {} for \"{}\", found {}", file_, max_entries, quotable(key_), id);
+    check_input(id < max_entries, "{}: expected an id below {} for \"{}\", found {}", file_, max_entries,
+                quotable(key_), id);
     check_input(entries.emplace(key_, static_cast<int>(id)).second, "{}: expected \"{}\" once, found it again", file_,
                 quotable(key_));
     return true;
@@ -74,7 +75,8 @@ std::unordered_map<std::string, int> read_vocabulary_json(std::string_view json,
   std::vector<bool> taken(reader.entries.size());
   for (const auto& [text, id] : reader.entries) {
     check_input(static_cast<std::size_t>(id) < taken.size() && !taken[id],
-                "{}: expected every id from 0 to {} once, found {} for \"{}\"", file, taken.size() - 1, id, quotable(text));
+                "{}: expected every id from 0 to {} once, found {} for \"{}\"", file, taken.size() - 1, id,
+                quotable(text));
     taken[id] = true;
   }
   return std::move(reader.entries);

@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import unicodedata
 import warnings
 
 import sentencepiece
@@ -280,7 +281,11 @@ def compare(program, model, kind, name, texts):
     run = subprocess.run([program, "--model", model] + special, input=("\n".join(texts) + "\n").encode(), capture_output=True, check=True)
     got = run.stdout.decode().split("\n")
     wrong = [i for i, text in enumerate(texts) if got[i] != " ".join(map(str, ids_of(original, text, kind is not Pieces)))]
-    print(f"{os.path.basename(model)}, {name}: {len(texts)} texts, {len(wrong)} with other ids", flush=True)
+    # Characters that Unicode got after this Python: it does not order nor lower-case them.
+    newer = [i for i in wrong if any(unicodedata.category(c) == "Cn" for c in texts[i])]
+    wrong = [i for i in wrong if i not in newer]
+    unknown = f" and {len(newer)} with characters newer than Python's Unicode {unicodedata.unidata_version}" if newer else ""
+    print(f"{os.path.basename(model)}, {name}: {len(texts)} texts, {len(wrong)} with other ids{unknown}", flush=True)
     for i in wrong[:5]:
         print(f"  {ascii(texts[i])}\n    expected {ids_of(original, texts[i], kind is not Pieces)}\n    found    {got[i]}")
     return len(wrong)

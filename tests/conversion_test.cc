@@ -8,6 +8,7 @@
 
 #include "models/clip.h"
 #include "tensor/autograd.h"
+#include "tests/imagen_golden.h"
 #include "tests/temporary_folder.h"
 
 using namespace weft;
@@ -146,6 +147,30 @@ TEST_CASE("the authors' EmbraceNet: classes and label sources in weft's order") 
   CHECK(named.left("Adam's state: training starts anew") == 2);
   data.write("GLAMI-1M-test.csv", "category_name,category\nzebra,7\n");
   CHECK(refusal(pretrained / "embracenet.pt", options).ends_with("category 105 of " + (pretrained / "embracenet.pt").string() + " was expected"));
+}
+
+TEST_CASE("the cascade's averages come out of the trainer's checkpoint") {
+  const TemporaryFolder folder;
+  std::vector<NamedTensor> saved;
+  for (const int i : {0, 1}) {
+    const TensorFile weights(imagen_file(fmt::format("unet{}_weights.safetensors", i)));
+    for (const auto& e : weights.entries()) {
+      const std::string name = e.name.starts_with("unets.") ? e.name.substr(8) : e.name;
+      saved.push_back({fmt::format("trainer_state_dict.ema_unets.{}.ema_model.{}", i, name), weights.load(e)});
+      saved.push_back({fmt::format("trainer_state_dict.ema_unets.{}.online_model.{}", i, name), Tensor::zeros(e.shape)});
+      saved.push_back({fmt::format("model_state_dict.unets.{}.{}", i, name), Tensor::zeros(e.shape)});
+    }
+    saved.push_back({fmt::format("trainer_state_dict.ema_unets.{}.step", i), Tensor::zeros({1}, DType::i64)});
+  }
+  write_safetensors(folder / "imagen", saved);
+  folder.write("tiny.json", tiny_cascade().to_json().dump());
+  ConversionOptions options;
+  options.config = folder / "tiny.json";
+  const Converted cascade(folder / "imagen", options);
+  CHECK(cascade.plan.tensors.size() * 3 + 2 == saved.size());
+  CHECK(cascade["unets.1.final_conv.weight"].to_doubles() == cascade.file.load("trainer_state_dict.ema_unets.1.ema_model.final_conv.weight").to_doubles());
+  CHECK(refusal(folder / "imagen") == "accepted");  // a plan; building the full-size model from it is refused
+  CHECK_THROWS_AS(Converted{folder / "imagen"}, std::runtime_error);
 }
 
 TEST_CASE("what is not recognised, or says two things") {

@@ -87,8 +87,19 @@ fs::path tokenizer_folder(const CascadeTrainingOptions& o) {
   return own ? fs::path(o.text_encoder) : o.data;
 }
 
+// With the sizes of the model to start from.
+CascadeTrainingOptions started(CascadeTrainingOptions o) {
+  if (o.start.empty()) return o;
+  const fs::path file = o.start / "config.json", text = o.start / "text_encoder" / "config.json";
+  const Compat compat = o.model.compat;
+  o.model = CascadeConfig::from_json(read_json_file(file), file.string());
+  o.model.compat = compat;
+  if (o.text_encoder == "scratch") o.text = T5Config::from_json(read_json_file(text), text.string());
+  return o;
+}
+
 CascadeTrainer::CascadeTrainer(const CascadeTrainingOptions& options, const CommonOptions& common)
-    : o_(options),
+    : o_(started(options)),
       common_(common),
       dtype_(dtype_from_name(common.dtype)),
       files_{options.out},
@@ -99,9 +110,16 @@ CascadeTrainer::CascadeTrainer(const CascadeTrainingOptions& options, const Comm
       random_{common.seed ^ 0x9e3779b97f4a7c15u},
       point_every_(std::clamp<int64_t>(o_.steps / 40, 1, 25)) {
   const Params p(parameters_);
+  const bool starts = !o_.start.empty();
+  const auto from = [&](const Params& scope, const fs::path& folder) {
+    return starts ? scope.from(Safetensors(folder / "model.safetensors")) : scope;
+  };
   if (o_.text_encoder == "scratch") {
-    o_.text.vocab_size = tokenizer_.size();
-    trained_ = std::make_unique<T5Encoder>(p / "text_encoder", o_.text);
+    if (!starts) o_.text.vocab_size = tokenizer_.size();
+    check_input(tokenizer_.size() <= o_.text.vocab_size,
+                "{}: a tokenizer of at most {} pieces was expected but it has {}", (o_.data / "spiece.model").string(),
+                o_.text.vocab_size, tokenizer_.size());
+    trained_ = std::make_unique<T5Encoder>(from(p / "text_encoder", o_.start / "text_encoder"), o_.text);
   } else {
     frozen_ = TextEncoder::load(o_.text_encoder, parameters_.device());
     check_input(tokenizer_.size() <= frozen_->model->config.vocab_size,
@@ -109,7 +127,7 @@ CascadeTrainer::CascadeTrainer(const CascadeTrainingOptions& options, const Comm
                 (tokenizer_folder(o_) / "spiece.model").string(), frozen_->model->config.vocab_size, tokenizer_.size());
   }
   for (UnetConfig& u : o_.model.unets) u.text_embed_dim = (trained_ ? *trained_ : *frozen_->model).config.d_model;
-  cascade_ = std::make_unique<Cascade>(p, o_.model);
+  cascade_ = std::make_unique<Cascade>(from(p, o_.start), o_.model);
   for (int64_t i = 0; i < static_cast<int64_t>(o_.model.unets.size()); ++i) {
     if (o_.unet == "both" || o_.unet == std::to_string(i)) unets_.push_back(i);
   }
@@ -284,11 +302,12 @@ void CascadeTrainer::save_model() {
 std::string CascadeTrainer::settings() const {
   const int64_t steps = o_.schedule.kind == Schedule::Kind::constant ? 0 : o_.steps;
   return fmt::format(
-      "model {} text {} unet {} width {} items {} seed {} dtype {} steps {} batch {} accumulate {} lr {} warm-up {} "
+      "model {} start {} text {} unet {} width {} items {} seed {} dtype {} steps {} batch {} accumulate {} lr {} "
+      "warm-up {} "
       "schedule {} clip {} token-drop {}",
-      o_.model.to_json().dump(), trained_ ? trained_->config.to_json().dump() : o_.text_encoder, o_.unet,
-      o_.picture_width, table_.size(), common_.seed, common_.dtype, steps, o_.batch, o_.accumulate, o_.schedule.peak,
-      o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop);
+      o_.model.to_json().dump(), o_.start.string(), trained_ ? trained_->config.to_json().dump() : o_.text_encoder,
+      o_.unet, o_.picture_width, table_.size(), common_.seed, common_.dtype, steps, o_.batch, o_.accumulate,
+      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop);
 }
 
 void CascadeTrainer::checkpoint(int64_t step, const LoaderState& at) const {
@@ -382,107 +401,6 @@ void CascadeTrainer::run() {
 }
 
 }  // namespace
-
-CascadeTrainingOptions CascadeTrainingOptions::glami() {
-  CascadeTrainingOptions o;
-  o.model.compat = Compat::glami;
-  o.text_encoder = "";
-  o.picture_width = 97;
-  o.steps = 500000;
-  o.batch = 4;
-  o.schedule = {.kind = Schedule::Kind::constant, .peak = 1e-4};
-  o.sample_every = 5000;
-  o.sample_guidance = 8;
-  return o;
-}
-
-CascadeTrainingOptions CascadeTrainingOptions::small() {
-  CascadeTrainingOptions o;
-  UnetConfig base;
-  base.dim = 48, base.cond_dim = 64, base.text_embed_dim = 64;
-  base.dim_mults = {1, 2, 2};
-  base.num_resnet_blocks = {1, 1, 2};
-  base.layer_attns = base.layer_cross_attns = {0, 0, 1};
-  base.attn_heads = 4, base.attn_dim_head = 32;
-  base.max_text_len = 24, base.attn_pool_num_latents = 12;
-  UnetConfig upper = base;
-  upper.dim = 16;
-  upper.dim_mults = {1, 2, 4};
-  upper.num_resnet_blocks = {1, 1, 1};
-  upper.layer_attns = upper.layer_cross_attns = {0, 0, 0};
-  upper.lowres_cond = true;
-  o.model.unets = {base, upper};
-  o.model.image_sizes = {32, 64};
-  o.model.max_tokens = 24;
-  o.text = {.vocab_size = 30000, .d_model = 64, .d_kv = 32, .num_heads = 2, .d_ff = 128, .num_layers = 1};
-  o.steps = 20000;
-  o.batch = 32;
-  o.schedule = {.kind = Schedule::Kind::cosine, .peak = 1e-3};
-  o.warm_up = 0.02;
-  o.clip = 1;
-  o.token_drop = 0.15;
-  o.sample_every = 1000;
-  return o;
-}
-
-CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
-    : command_(app.add_subcommand("cascade",
-                                  "Text to picture (a cascade of diffusion UNets), on a folder in GLAMI-1M's format")),
-      o_(CascadeTrainingOptions::small()),
-      preset_("small") {
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view argument = argv[i];
-    if (argument == "--preset=glami" ||
-        (argument == "--preset" && i + 1 < argc && std::string_view(argv[i + 1]) == "glami")) {
-      o_ = CascadeTrainingOptions::glami();
-    }
-  }
-  CLI::App& c = *command_;
-  c.footer("Example: weft-train cascade --data data/emoji13 --out models/cascade --dtype bf16");
-  const auto option = [&](const char* names, auto& value, const char* text) {
-    return c.add_option(names, value, text)->capture_default_str();
-  };
-  schedule_ = o_.schedule.kind == Schedule::Kind::cosine ? "cosine" : "constant";
-  compat_ = name_of(o_.model.compat);
-  c.add_option("--data", o_.data, "Folder with GLAMI-1M-train.csv, images/ and spiece.model")->required();
-  c.add_option("--out", o_.out, "Model folder to write")->required();
-  option("--preset", preset_, "Sizes of the UNets and defaults of the options: small, or glami (GLAMI-1M's)")
-      ->check(CLI::IsMember({"small", "glami"}));
-  option("--unet", o_.unet, "both in turns, or 0 or 1 alone")->check(CLI::IsMember({"both", "0", "1"}));
-  option("--text-encoder", o_.text_encoder,
-         "scratch: trained along; or a folder with a T5 encoder or an EmbraceNet model, whose encoder stays frozen")
-      ->required(o_.text_encoder.empty());
-  option("--compat", compat_, "fixed, or glami with the mistakes of the original")
-      ->check(CLI::IsMember({"fixed", "glami"}));
-  option("--steps", o_.steps, "Optimiser steps of each UNet")->check(CLI::Range(1, 1000000000));
-  option("--batch", o_.batch, "Pictures that are computed at a time")->check(CLI::Range(1, 1 << 16));
-  option("--accumulate", o_.accumulate, "Such batches for one step")->check(CLI::Range(1, 1 << 16));
-  option("--lr", o_.schedule.peak, "Learning rate (peak)")->check(CLI::PositiveNumber);
-  option("--schedule", schedule_, "Of the learning rate")->check(CLI::IsMember({"constant", "cosine"}));
-  option("--warm-up", o_.warm_up, "Share of all steps in which the learning rate rises")->check(CLI::Range(0.0, 0.9));
-  option("--clip", o_.clip, "Largest global norm of the gradient; 0: any")->check(CLI::NonNegativeNumber);
-  option("--token-drop", o_.token_drop, "Probability that training leaves out a token")->check(CLI::Range(0.0, 0.9));
-  option("--sample-every", o_.sample_every,
-         "Steps between pictures of the state, OUT/samples and OUT/losses.png; 0: none")
-      ->check(CLI::NonNegativeNumber);
-  option("--sample-count", o_.sample_count, "Pictures in each")->check(CLI::Range(1, 1024));
-  option("--sample-steps", o_.sample_steps, "Sampling steps for them (dpm++)")->check(CLI::Range(1, 10000));
-  option("--sample-guidance", o_.sample_guidance, "")->check(CLI::Range(0.0, 1000.0));
-  c.add_option("--sample-text", o_.sample_texts, "What to draw in them (default: names of training items)");
-  option("--store", o_.store, "Number format of the weights in the model folder")
-      ->check(CLI::IsMember({"f32", "bf16"}));
-  option("--max-broken", o_.max_broken, "Pictures that may be unreadable")->check(CLI::Range(0, 1 << 30));
-  c.add_flag("--resume", o_.resume, "Go on from the checkpoint in the model folder, if it has one already");
-  common_.add_compute(c);
-  common_.add_seed(c);
-  common_.add_quiet(c);
-}
-
-void CascadeCommand::run() {
-  o_.schedule.kind = schedule_ == "cosine" ? Schedule::Kind::cosine : Schedule::Kind::constant;
-  o_.model.compat = compat_from_name(compat_);
-  train_cascade(o_, common_);
-}
 
 void train_cascade(const CascadeTrainingOptions& options, const CommonOptions& common) {
   CascadeTrainer(options, common).run();

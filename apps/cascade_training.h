@@ -18,6 +18,7 @@ struct CascadeTrainingOptions {
   CascadeConfig model;                   // text_embed_dim follows from the text encoder
   std::string text_encoder = "scratch";  // or a folder with a T5 encoder or an EmbraceNet model, which stays frozen
   T5Config text;                         // of an encoder from scratch, trained along
+  std::filesystem::path start;           // a model folder whose sizes and weights to begin with; empty: from scratch
   std::string unet = "both";             // both, in turns; 0 or 1: that one alone
   int64_t picture_width = 0;  // pictures are brought to this width and put on a white square; 0: the square's
 

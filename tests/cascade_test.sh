@@ -56,6 +56,23 @@ expect 1 "finished model" train "$folder/stopped" "${sizes[@]}" --resume
 train "$folder/upper" "${sizes[@]}" --unet 1 --dtype bf16 --accumulate 2 --store bf16 --text-encoder "$folder/model"
 (($(stat -c %s "$folder/upper/model.safetensors") * 19 < $(stat -c %s "$folder/model/model.safetensors") * 10)) || fail "--store bf16 does not halve the file"
 
+# From the first model's weights: what is not trained stays as it was.
+train "$folder/more" "${sizes[@]}" --unet 1 --start "$folder/model" --text-encoder "$folder/model"
+same "$folder/model/text_encoder/model.safetensors" "$folder/more/text_encoder/model.safetensors" "a frozen text encoder changed"
+python3 - "$folder/model/model.safetensors" "$folder/more/model.safetensors" <<'PY'
+import json, struct, sys
+def tensors(path):
+    data = open(path, "rb").read()
+    size = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + size])
+    header.pop("__metadata__", None)
+    return {name: data[8 + size + t["data_offsets"][0]:8 + size + t["data_offsets"][1]] for name, t in header.items()}
+before, after = map(tensors, sys.argv[1:])
+assert before.keys() == after.keys()
+changed = {name.split(".")[1] for name in before if before[name] != after[name]}
+assert changed == {"1"}, changed
+PY
+
 # --- Drawing.
 draw --text "ab" --text "" --text "ab" --count 2 --seed 4 --out "$folder/grid.png" 2>"$folder/stderr"
 grep -qF "text 2: it is empty" "$folder/stderr" || fail "an empty text goes unmentioned"

@@ -23,7 +23,7 @@ template <class Math> Tensor activation_op(const char* name, const Tensor& x) {
   Tensor y = empty_like(x);
   on_device(name, x, [&]<class T> {
     elementwise(y.data<T>(), y.numel(),
-                [x = x.data<T>()](int64_t i) { return T(Math::value(static_cast<accumulator_t<T>>(x[i]))); });
+                [x = x.data<T>()](int64_t i) { return Math::value(static_cast<accumulator_t<T>>(x[i])); });
   }, [&] { activation_forward_cuda<Math>(x, y); });
   const Tensor saved = Math::from_result ? y : x.detach();
   return record(name, y, {x}, [name, saved](const Tensor& dy) -> Tensors {
@@ -31,7 +31,7 @@ template <class Math> Tensor activation_op(const char* name, const Tensor& x) {
     on_device(name, saved, [&]<class T> {
       using A = accumulator_t<T>;
       elementwise(dx.data<T>(), dx.numel(), [saved = saved.data<T>(), dy = dy.data<T>()](int64_t i) {
-        return T(Math::slope(static_cast<A>(saved[i])) * static_cast<A>(dy[i]));
+        return Math::slope(static_cast<A>(saved[i])) * static_cast<A>(dy[i]);
       });
     }, [&] { activation_backward_cuda<Math>(saved, dy, dx); });
     return {dx};
@@ -89,7 +89,7 @@ Tensor gated_gelu_tanh(const Tensor& a, const Tensor& b) {
   on_device("gated_gelu_tanh", a, [&]<class T> {
     using A = accumulator_t<T>;
     elementwise(y.data<T>(), y.numel(), [a = a.data<T>(), b = b.data<T>()](int64_t i) {
-      return T(GeluTanhMath::value(static_cast<A>(a[i])) * static_cast<A>(b[i]));
+      return GeluTanhMath::value(static_cast<A>(a[i])) * static_cast<A>(b[i]);
     });
   }, [&] { gated_forward_cuda(a, b, y); });
   return record("gated_gelu_tanh", y, {a, b}, [a = a.detach(), b = b.detach()](const Tensor& dy) -> Tensors {

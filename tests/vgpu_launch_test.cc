@@ -427,6 +427,12 @@ TEST_CASE("--perturb moves approximations, within their error and the same way e
   }
   CHECK(changed > 5);
   for (size_t i = 0; i < 64; i += 2) CHECK(moved[i] == moved[i + 1]);  // the same operand gives the same result
+  // 2^0 and cos(0) are 1 by the PTX ISA's tables.
+  for (const char* op : {"ex2.approx.ftz.f32", "ex2.approx.f32", "cos.approx.f32"}) {
+    catch_fault("mov.f32 %r1, 0f00000000; " + std::string(op) + " %r1, %r1; st.global.u32 [%o], %r1;", 32, 1, options,
+                nullptr, &moved);
+    CHECK(moved[0] == 0x3f800000);
+  }
 }
 
 TEST_CASE("bank conflicts and sectors are counted") {

@@ -110,7 +110,9 @@ void perturbed(Warp& w, const Inst& in, u32 m) {
   float* d = w.lanes<float>(in.d);
   const float* a = w.lanes<float>(in.a);
   each_lane(m, [&](int l) {
-    const float r = moved(Op::call(Ftz ? flush(a[l]) : a[l]), Op::relative, Op::absolute, noise(w, a[l]));
+    const float x = Ftz ? flush(a[l]) : a[l];
+    // The PTX ISA's tables give each instruction's result for 0 exactly: 2^0 is 1.
+    const float r = moved(Op::call(x), Op::relative, Op::absolute, x == 0 ? 0 : noise(w, a[l]));
     d[l] = canonical(Ftz ? flush(r) : r);
   });
 }

@@ -85,7 +85,7 @@ TEST_CASE("unpacked texts have zeros where there is no token, and no text at all
   for (int i = 0; i < 80; ++i) CHECK(back[i] == (i / 4 == 0 || i / 4 == 10 || i / 4 == 11 ? 5 : 0));
   const Packing none("test", mask_of({0, 0}, 3), Device::cpu);
   CHECK(none.rows() == 0);
-  CHECK(none.unpack(none.pack(x)).to_doubles() == std::vector<double>(24, 0));
+  CHECK(none.unpack(none.pack(Tensor::full({2, 3, 4}, 5))).to_doubles() == std::vector<double>(24, 0));
 }
 
 TEST_CASE("a mask with a hole is refused") {

@@ -290,7 +290,8 @@ TEST_CASE("what is not known is refused with its line, never guessed") {
         "add.f32 %D, %a, %b;", "ld.global.frob.u32 %d, [%i];", "atom.global.add.bf16 %hd, [%i], %hb;",
         "atom.global.add.f32.frob %d, [%i], %b;", "cvt.f32.s32 %d, %a;", "cvt.rn.e4m3x2.f32 %hd, %a, %b;",
         "mma.sync.aligned.m16n8k64.row.col.s32.s4.s4.s32 {%d}, {%a}, {%b}, {%c};",
-        "mapa.shared::cluster.u32 %d, %a, 0;", "setp.lt.b32.frob %p, %a, %b;", "fma.rn.frob.f32 %d, %a, %b, %c;",
+        "mapa.shared::cluster.frob.u32 %d, %a, 0;", "multimem.red.relaxed.sys.global.add.u32 [%i], %a;",
+        "setp.lt.b32.frob %p, %a, %b;", "fma.rn.frob.f32 %d, %a, %b, %c;",
         "tex.2d.v4.f32.f32 {%a,%b,%c,%d}, [t, {%a,%b}];", "add.u32 %d, %a, %nothing;", "bra.frob $L;"}) {
     CAPTURE(body);
     const std::string text = refusal(body);

@@ -5,13 +5,11 @@ set -euo pipefail
 shopt -s inherit_errexit
 bin=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
+source "$here/as_a_user.bash"
 # A team of threads that spins at every barrier needs the machine for itself.
 export OMP_WAIT_POLICY=passive
 
-# expect CODE TEXT COMMAND...: the exit code and exactly one line of error, which holds TEXT
+# expect CODE TEXT COMMAND...: the exit code and exactly one line of error, which holds TEXT; notes may stand beside it
 expect() {
   local code=$1 text=$2 got=0
   shift 2

@@ -5,18 +5,7 @@ set -euo pipefail
 shopt -s inherit_errexit
 bin=$(cd "$1" && pwd)
 here=$(cd "$(dirname "$0")" && pwd)
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
-# expect CODE TEXT COMMAND...: the exit code, and one line on stderr that holds TEXT
-expect() {
-  local code=$1 text=$2 got=0
-  shift 2
-  "$@" >"$folder/stdout" 2>"$folder/stderr" || got=$?
-  [[ $got == "$code" ]] || fail "$*: exit code $got, expected $code: $(cat "$folder/stderr")"
-  [[ $(wc -l <"$folder/stderr") == 1 ]] || fail "$*: more than one line: $(cat "$folder/stderr")"
-  grep -qF -- "$text" "$folder/stderr" || fail "$*: \"$text\" expected, found: $(cat "$folder/stderr")"
-}
+source "$(dirname "$0")/as_a_user.bash"
 export OMP_WAIT_POLICY=passive
 
 data=$folder/data

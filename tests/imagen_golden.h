@@ -1,33 +1,14 @@
 // The recorded cascade of tests/golden/imagen, which its README.md describes.
 #pragma once
 
-#include <doctest/doctest.h>
-
-#include <algorithm>
-#include <cmath>
-#include <limits>
 #include <string>
 
 #include "kernels/arrange.h"
 #include "models/cascade.h"
 #include "tensor/autograd.h"
+#include "tests/tensor_error.h"
 
 namespace weft {
-
-/// max |a - b| / (|b| + max |b|); infinite where either is not a number.
-inline double error_of(const Tensor& a, const Tensor& b) {
-  REQUIRE(a.defined());
-  REQUIRE(a.shape() == b.shape());
-  const std::vector<double> x = a.to_doubles(), y = b.to_doubles();
-  double largest = 0, worst = 0;
-  for (const double v : y) largest = std::max(largest, std::abs(v));
-  for (size_t i = 0; i < x.size(); ++i) {
-    if (x[i] == y[i]) continue;
-    const double e = std::abs(x[i] - y[i]) / (std::abs(y[i]) + largest);
-    worst = std::isnan(e) ? std::numeric_limits<double>::infinity() : std::max(worst, e);
-  }
-  return worst;
-}
 
 inline std::string imagen_file(const std::string& name) { return std::string(WEFT_TESTS) + "/golden/imagen/" + name; }
 

@@ -2,18 +2,7 @@
 # weft-prepare as a user runs it: emoji13 is complete, in GLAMI-1M's format, the same bytes in every run, and fails cleanly.
 set -euo pipefail
 bin=$1
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
-fail() { echo "FAILED: $*" >&2; exit 1; }
-# expect CODE TEXT COMMAND...: the exit code, and one line on stderr that holds TEXT
-expect() {
-  local code=$1 text=$2 got=0
-  shift 2
-  "$@" >"$folder/stdout" 2>"$folder/stderr" || got=$?
-  [[ $got == "$code" ]] || fail "$*: exit code $got, expected $code: $(cat "$folder/stderr")"
-  [[ $(wc -l <"$folder/stderr") == 1 ]] || fail "$*: more than one line: $(cat "$folder/stderr")"
-  grep -qF -- "$text" "$folder/stderr" || fail "$*: \"$text\" expected, found: $(cat "$folder/stderr")"
-}
+source "$(dirname "$0")/as_a_user.bash"
 
 json=$("$bin/weft-prepare" emoji --out "$folder/a" --json)
 [[ $json == '{"folder":'* && $(wc -l <<<"$json") == 1 ]] || fail "--json prints $json"

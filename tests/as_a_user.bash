@@ -1,0 +1,13 @@
+# For tests that run programs as a user would, sourced after `set`: a folder that goes at the end, fail, and expect.
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+# expect CODE TEXT COMMAND...: the exit code, and one line on stderr that holds TEXT
+expect() {
+  local code=$1 text=$2 got=0
+  shift 2
+  "$@" >"$folder/stdout" 2>"$folder/stderr" || got=$?
+  [[ $got == "$code" ]] || fail "$*: exit code $got, expected $code: $(cat "$folder/stderr")"
+  [[ $(wc -l <"$folder/stderr") == 1 ]] || fail "$*: more than one line: $(cat "$folder/stderr")"
+  grep -qF -- "$text" "$folder/stderr" || fail "$*: \"$text\" expected, found: $(cat "$folder/stderr")"
+}

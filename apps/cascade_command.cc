@@ -34,7 +34,7 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   upper.layer_attns = upper.layer_cross_attns = {0, 0, 0};
   upper.lowres_cond = true;
   o.model.unets = {base, upper};
-  o.model.image_sizes = {32, 64};
+  o.model.image_sizes = {32, 128};
   o.model.max_tokens = 24;
   o.text = {.vocab_size = 30000, .d_model = 64, .d_kv = 32, .num_heads = 2, .d_ff = 128, .num_layers = 1};
   o.steps = 20000;
@@ -43,6 +43,7 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   o.warm_up = 0.02;
   o.clip = 1;
   o.token_drop = 0.15;
+  o.name_only = 0.5;
   o.sample_every = 1000;
   return o;
 }
@@ -87,6 +88,8 @@ CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
   option("--warm-up", o_.warm_up, "Share of all steps in which the learning rate rises")->check(CLI::Range(0.0, 0.9));
   option("--clip", o_.clip, "Largest global norm of the gradient; 0: any")->check(CLI::NonNegativeNumber);
   option("--token-drop", o_.token_drop, "Probability that training leaves out a token")->check(CLI::Range(0.0, 0.9));
+  option("--name-only", o_.name_only, "Share of the texts that are an item's name without its description")
+      ->check(CLI::Range(0.0, 1.0));
   option("--sample-every", o_.sample_every,
          "Steps between pictures of the state, OUT/samples and OUT/losses.png; 0: none")
       ->check(CLI::NonNegativeNumber);

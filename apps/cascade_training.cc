@@ -105,7 +105,7 @@ CascadeTrainer::CascadeTrainer(const CascadeTrainingOptions& options, const Comm
       files_{options.out},
       table_(read_glami(o_.data, "train")),
       tokenizer_(SentencePiece::load(tokenizer_folder(o_))),
-      tokens_(tokenizer_, table_, o_.model.max_tokens),
+      tokens_(tokenizer_, table_, o_.model.max_tokens, o_.name_only > 0),
       parameters_(common.seed, DType::f32, device_from_name(common.device)),
       random_{common.seed ^ 0x9e3779b97f4a7c15u},
       point_every_(std::clamp<int64_t>(o_.steps / 40, 1, 25)) {
@@ -168,7 +168,8 @@ Tensor CascadeTrainer::pictures(const Batch& batch) const {
 }
 
 TextBatch CascadeTrainer::texts(const std::vector<uint32_t>& items) {
-  const TokenizedBatch ids = tokens_.batch(items, true, o_.token_drop, &random_);
+  const TokenizedBatch ids =
+      tokens_.batch(tokens_.with_some_names(items, o_.name_only, random_), true, o_.token_drop, &random_);
   if (trained_) return {(*trained_)(ids.ids, ids.mask, dtype_, &random_), ids.mask};
   const NoGrad no_grad;
   const Training frozen(false);
@@ -304,10 +305,10 @@ std::string CascadeTrainer::settings() const {
   return fmt::format(
       "model {} start {} text {} unet {} width {} items {} seed {} dtype {} steps {} batch {} accumulate {} lr {} "
       "warm-up {} "
-      "schedule {} clip {} token-drop {}",
+      "schedule {} clip {} token-drop {} name-only {}",
       o_.model.to_json().dump(), o_.start.string(), trained_ ? trained_->config.to_json().dump() : o_.text_encoder,
       o_.unet, o_.picture_width, table_.size(), common_.seed, common_.dtype, steps, o_.batch, o_.accumulate,
-      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop);
+      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop, o_.name_only);
 }
 
 void CascadeTrainer::checkpoint(int64_t step, const LoaderState& at) const {

@@ -24,7 +24,7 @@ struct CascadeTrainingOptions {
 
   int64_t steps = 0, batch = 0, accumulate = 1;
   Schedule schedule;  // peak, kind; steps are the above
-  double warm_up = 0, clip = 0, token_drop = 0;
+  double warm_up = 0, clip = 0, token_drop = 0, name_only = 0;
   int64_t sample_every = 0, sample_count = 16, sample_steps = 25;
   double sample_guidance = 4;
   std::vector<std::string> sample_texts;  // empty: names of training items
@@ -34,7 +34,7 @@ struct CascadeTrainingOptions {
 
   /// GLAMI-1M's cascade as it was trained: facts of imagen-pytorch 0.10.0, batch 4, Adam at 1e-4.
   static CascadeTrainingOptions glami();
-  /// 32 and 64 pixels, small enough for two cores and a few hours.
+  /// 32 and 128 pixels, small enough for two cores and a few hours.
   static CascadeTrainingOptions small();
 };
 

@@ -4,10 +4,11 @@
 
 namespace weft {
 
-TokenTable::TokenTable(const SentencePiece& tokenizer, const GlamiTable& table, int64_t max_tokens)
+TokenTable::TokenTable(const SentencePiece& tokenizer, const GlamiTable& table, int64_t max_tokens, bool with_names)
     : max_tokens_(max_tokens), pad_(std::max(0, tokenizer.pad_id())) {
-  begin_.reserve(table.size() + 1);
+  begin_.reserve((with_names ? 2 : 1) * table.size() + 1);
   for (size_t i = 0; i < table.size(); ++i) append(tokenizer, table.text(i));
+  for (size_t i = 0; with_names && i < table.size(); ++i) append(tokenizer, table.name(i));
 }
 
 TokenTable::TokenTable(const SentencePiece& tokenizer, std::string_view text, int64_t max_tokens)
@@ -21,6 +22,17 @@ void TokenTable::append(const SentencePiece& tokenizer, std::string_view text) {
   ids_.insert(ids_.end(), ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(kept));
   ids_.push_back(tokenizer.eos_id());
   begin_.push_back(ids_.size());
+}
+
+std::vector<uint32_t> TokenTable::with_some_names(std::span<const uint32_t> rows, double share, Random& random) const {
+  std::vector<uint32_t> chosen(rows.begin(), rows.end());
+  if (share <= 0) return chosen;
+  const auto names = static_cast<uint32_t>((begin_.size() - 1) / 2);
+  const PhiloxStream stream = random.reserve(static_cast<int64_t>(rows.size()));
+  for (size_t i = 0; i < chosen.size(); ++i) {
+    if (stream.uniform(static_cast<int64_t>(i)) < share) chosen[i] += names;
+  }
+  return chosen;
 }
 
 TokenizedBatch TokenTable::batch(std::span<const uint32_t> rows, bool trim, double drop, Random* random) const {

@@ -45,7 +45,7 @@ class Trainer {
         dtype_(dtype_from_name(common.dtype)),
         table_(read_glami(o_.data, "train", {.human_labels = o_.human_labels, .categories = nullptr})),
         tokenizer_(SentencePiece::load(o_.text_encoder == "scratch" ? o_.data : fs::path(o_.text_encoder))),
-        tokens_(tokenizer_, table_, o_.model.max_tokens),
+        tokens_(tokenizer_, table_, o_.model.max_tokens, o_.name_only > 0),
         parameters_(common.seed, DType::f32, device_from_name(common.device)),
         random_{common.seed ^ 0x9e3779b97f4a7c15u} {
     choose_rows();
@@ -95,6 +95,8 @@ void Trainer::build_model() {
   if (o_.text_encoder == "scratch") {
     config.text.vocab_size = tokenizer_.size();
   } else {
+    check_input(o_.name_only == 0, "--name-only {}: the texts of a frozen text encoder ({}) do not change",
+                o_.name_only, o_.text_encoder);
     config.text = tower_config<T5Config>(o_.text_encoder);
     config.text_frozen = true;
     check_input(tokenizer_.size() <= config.text.vocab_size,
@@ -168,7 +170,7 @@ std::string Trainer::settings() const {
       o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.weight_decay, o_.clip, o_.ema,
       o_.label_smoothing, o_.token_drop, o_.model.text.dropout_rate, o_.crop_padding, o_.flip,
       static_cast<int>(o_.loss), o_.use_source) +
-         (o_.graph ? " padded texts" : "");
+         (o_.name_only > 0 ? fmt::format(" name-only {}", o_.name_only) : "") + (o_.graph ? " padded texts" : "");
 }
 
 void Trainer::checkpoint(int64_t step, const LoaderState& at) const {

@@ -18,6 +18,7 @@ enum class LossKind {
   paper,     // all modalities of a row, one drawn for each position
   dropout,   // the same, but in half of the batches every row keeps one modality only (EmbraceNet's modality dropout)
   separate,  // the paper's loss, plus that of the text alone, plus that of the image alone
+  text,      // that of the text alone: pretrains a text encoder
 };
 
 struct TrainingOptions {
@@ -35,7 +36,7 @@ struct TrainingOptions {
   Schedule schedule;      // peak, kind; warm-up and steps follow from the data
   double warm_up = 0;     // share of all steps
   double weight_decay = 0, clip = 0, ema = 0;  // 0: none
-  double label_smoothing = 0, token_drop = 0;
+  double label_smoothing = 0, token_drop = 0, name_only = 0;
   int crop_padding = 0;
   bool flip = false;
   LossKind loss = LossKind::paper;

@@ -24,6 +24,11 @@ double TrainingStep::operator()(const Batch& batch, int64_t step, double learnin
   return can_be_recorded(batch) ? recorded_step(batch, step, learning_rate) : eager_step(batch, step, learning_rate);
 }
 
+// The rows of p_.tokens that stand for the items of a batch.
+std::vector<uint32_t> TrainingStep::text_rows(const Batch& batch) {
+  return p_.tokens.with_some_names(batch.items, p_.options.name_only, p_.random);
+}
+
 Tensor TrainingStep::text_features(const std::vector<uint32_t>& items) {
   if (one_text_shape()) return text_features(inputs_of_texts(items));
   // Sorted by length and cut into parts, the texts need about half the padding.
@@ -98,13 +103,14 @@ TrainingStep::StepInputs TrainingStep::inputs_of(const Batch& batch) {
 
 Tensor TrainingStep::loss(const Tensor& text_features, const StepInputs& in) {
   const EmbraceNet& head = p_.model.head;
+  const CrossEntropyOptions cross{.label_smoothing = p_.options.label_smoothing};
   const Tensor text = head.dock(text_modality, text_features);
+  if (p_.options.loss == LossKind::text) return cross_entropy(head.post(text), in.labels, cross);
   const Tensor images = cast(in.images.to(p_.model.device()), p_.dtype);
   const Tensor image =
       index_select(head.dock(image_modality, p_.model.image_encoder.features(images)), in.image_of_item);
   Tensor source;
   if (in.source.defined()) source = head.dock(source_modality, in.source.to(p_.model.device()));
-  const CrossEntropyOptions cross{.label_smoothing = p_.options.label_smoothing};
   const Tensor joint = embracement(stack_modalities({text, image, source}), in.weights, &p_.random);
   if (p_.options.loss != LossKind::separate) return cross_entropy(head.post(joint), in.labels, cross);
   // One product for all three; the mean over 3 B rows is a third of the sum of the losses.
@@ -119,7 +125,7 @@ double TrainingStep::checked_loss(double loss, const Batch& batch, int64_t step)
 
 // One update from a batch; returns its loss.
 double TrainingStep::eager_step(const Batch& batch, int64_t step, double learning_rate) {
-  const Tensor text = text_features(batch.items);
+  const Tensor text = text_features(text_rows(batch));
   const Tensor value = loss(text, inputs_of(batch));
   backward(value);
   const double number = checked_loss(value.item(), batch, step);
@@ -140,7 +146,7 @@ bool TrainingStep::can_be_recorded(const Batch& batch) const {
 double TrainingStep::recorded_step([[maybe_unused]] const Batch& batch, [[maybe_unused]] int64_t step,
                                    [[maybe_unused]] double learning_rate) {
 #ifdef WEFT_HAS_CUDA
-  const TextInputs texts = inputs_of_texts(batch.items);
+  const TextInputs texts = inputs_of_texts(text_rows(batch));
   const StepInputs in = inputs_of(batch);
   if (!recorded_) {
     Recorded& r = recorded_.emplace();

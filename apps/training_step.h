@@ -50,6 +50,7 @@ class TrainingStep {
   StepInputs inputs_of(const Batch& batch);
   Tensor random_single_modality(int64_t rows);
 
+  std::vector<uint32_t> text_rows(const Batch& batch);
   Tensor text_features(const std::vector<uint32_t>& items);
   Tensor text_features(const TextInputs& texts);
   Tensor loss(const Tensor& text_features, const StepInputs& in);

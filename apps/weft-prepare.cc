@@ -17,7 +17,7 @@
 namespace weft {
 namespace {
 
-void prepare(const std::string& out, const CommonOptions& common) {
+void prepare(const std::string& out, EmojiCategories categories, const CommonOptions& common) {
   catch_interrupts();
   std::unique_ptr<Progress> bar;
   std::string stage;
@@ -28,7 +28,7 @@ void prepare(const std::string& out, const CommonOptions& common) {
     }
     check_input(!interrupted(), "interrupted: nothing was written");
     bar->update(done);
-  });
+  }, categories);
   bar.reset();
   if (common.json) {
     nlohmann::ordered_json json = {{"folder", out},
@@ -73,6 +73,11 @@ int main(int argc, char** argv) {
   CLI::App* emoji =
       app.add_subcommand("emoji", "Write emoji13, a small real multilingual data set made from Debian packages");
   emoji->add_option("--out", out, "The folder to write")->required()->type_name("DIR");
+  std::string categories = "subgroup";
+  emoji->add_option("--categories", categories,
+                    "subgroup: of Unicode's list; emoji: every emoji is its own, to pretrain a text encoder")
+      ->check(CLI::IsMember({"subgroup", "emoji"}))
+      ->capture_default_str();
   common.add_json(*emoji);
   common.add_quiet(*emoji);
   emoji->footer("Example: weft-prepare emoji --out data/emoji13");
@@ -86,7 +91,7 @@ int main(int argc, char** argv) {
   common.add_quiet(*stats);
   stats->footer("Example: weft-prepare stats data/emoji13 --plot long-tail.png");
   return run_program(argc, argv, app, [&] {
-    if (*emoji) prepare(out, common);
+    if (*emoji) prepare(out, categories == "emoji" ? EmojiCategories::emoji : EmojiCategories::subgroup, common);
     if (*stats) describe(folder, plot, common);
   });
 }

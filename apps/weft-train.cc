@@ -67,13 +67,16 @@ int main(int argc, char** argv) {
   option("--label-smoothing", o.label_smoothing, "Share of the target spread over all categories")
       ->check(CLI::Range(0.0, 0.9));
   option("--token-drop", o.token_drop, "Probability that training leaves out a token")->check(CLI::Range(0.0, 0.9));
+  option("--name-only", o.name_only, "Share of the texts that are an item's name without its description")
+      ->check(CLI::Range(0.0, 1.0));
   option("--text-dropout", m.text.dropout_rate, "Dropout in the text encoder")->check(CLI::Range(0.0, 0.9));
   option("--crop", o.crop_padding, "White pixels around the image from which a random crop is taken")
       ->check(CLI::Range(0, 1024));
   embracenet.add_flag("--flip,!--no-flip", o.flip, "Mirror half of the images");
   option("--loss", loss,
-         "paper; dropout: half of the batches keep one modality a row; separate: plus text alone and image alone")
-      ->check(CLI::IsMember({"paper", "dropout", "separate"}));
+         "paper; dropout: half of the batches keep one modality a row; separate: plus text alone and image alone; "
+         "text: the text alone, which pretrains a text encoder")
+      ->check(CLI::IsMember({"paper", "dropout", "separate", "text"}));
   embracenet.add_flag("--source,!--no-source", o.use_source,
                       "Also train on the label source (it gives emoji13's categories away)");
   option("--validation", o.validation,
@@ -111,7 +114,10 @@ int main(int argc, char** argv) {
     if (cascade.chosen()) return cascade.run();
     o.human_labels = labels == "human";
     m.pooling = pooling == "mean" ? TextPooling::mean : TextPooling::flatten;
-    o.loss = loss == "separate" ? LossKind::separate : loss == "dropout" ? LossKind::dropout : LossKind::paper;
+    o.loss = loss == "separate"  ? LossKind::separate
+             : loss == "dropout" ? LossKind::dropout
+             : loss == "text"    ? LossKind::text
+                                 : LossKind::paper;
     o.schedule.kind = schedule == "cosine" ? Schedule::Kind::cosine : Schedule::Kind::constant;
     const int read = std::sscanf(size.c_str(), "%ldx%ld", &m.image_height, &m.image_width);
     if (read != 2 || std::min(m.image_height, m.image_width) < 8 || std::max(m.image_height, m.image_width) > 8192) {

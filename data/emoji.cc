@@ -236,7 +236,8 @@ void check_target(const fs::path& out) {
 
 }  // namespace
 
-EmojiCounts prepare_emoji(const fs::path& out, const EmojiSources& sources, const PrepareProgress& progress) {
+EmojiCounts prepare_emoji(const fs::path& out, const EmojiSources& sources, const PrepareProgress& progress,
+                          EmojiCategories kind) {
   auto report = [&](std::string_view stage, size_t done, size_t total) {
     if (progress) progress(stage, static_cast<int64_t>(done), static_cast<int64_t>(total));
   };
@@ -266,6 +267,11 @@ EmojiCounts prepare_emoji(const fs::path& out, const EmojiSources& sources, cons
     });
   });
   split(list);
+  if (kind == EmojiCategories::emoji) {
+    // After the split, which holds out emoji of every subgroup.
+    std::map<std::string, Text> english = read_annotations(sources.cldr, "en");
+    for (Emoji& emoji : list) emoji.category = english[utf8(without(emoji.sequence, U"\uFE0F"))].name;
+  }
   std::map<std::string, int> categories;
   for (const Emoji& emoji : list) categories[emoji.category] = 0;
   int next_category = 0;

@@ -20,6 +20,12 @@ struct EmojiSources {
   std::filesystem::path spm_train = "/usr/bin/spm_train";                            // sentencepiece
 };
 
+/// What is the category of an item.
+enum class EmojiCategories {
+  subgroup,  // of Unicode's list: emoji13
+  emoji,     // the emoji itself, named in English: to pretrain a text encoder that tells them apart in 13 languages
+};
+
 struct EmojiCounts {
   int64_t emoji = 0, held_out_emoji = 0, categories = 0, images = 0, train_items = 0, test_items = 0;
 };
@@ -33,6 +39,7 @@ using PrepareProgress = std::function<void(std::string_view stage, int64_t done,
 /// `out` and renamed into place at the end; `out` must be missing, empty, or an emoji13 folder, which is then replaced.
 /// Throws std::runtime_error in one line.
 EmojiCounts prepare_emoji(const std::filesystem::path& out, const EmojiSources& sources = {},
-                          const PrepareProgress& progress = {});
+                          const PrepareProgress& progress = {},
+                          EmojiCategories categories = EmojiCategories::subgroup);
 
 }  // namespace weft

@@ -11,3 +11,14 @@ expect() {
   [[ $(wc -l <"$folder/stderr") == 1 ]] || fail "$*: more than one line: $(cat "$folder/stderr")"
   grep -qF -- "$text" "$folder/stderr" || fail "$*: \"$text\" expected, found: $(cat "$folder/stderr")"
 }
+# wait_until_catching PID: until a program in the background has taken over Ctrl-C. Before that the shell has it ignored,
+# and before the program takes the shell's place, the shell catches SIGINT, but not SIGTERM.
+wait_until_catching() {
+  local caught
+  for ((i = 0; i < 1200; ++i)); do
+    caught=$(sed -n 's/^SigCgt:\s*/0x/p' "/proc/$1/status" 2>/dev/null)
+    [[ -z $caught ]] || (((caught & 0x4002) != 0x4002)) || return 0
+    sleep 0.05
+  done
+  fail "process $1 does not catch SIGINT and SIGTERM"
+}

@@ -82,12 +82,7 @@ draw --text "$(printf 'word %.0s' {1..60})" --out "$folder/long.png" 2>"$folder/
 grep -qF "text 1: cut to the 24 tokens" "$folder/stderr" || fail "a cut text goes unmentioned"
 "$bin/weft-generate" --model "$folder/model" --text a --steps 10000 --quiet --batch 1 --count 2 --out "$folder/none.png" 2>"$folder/stderr" &
 drawer=$!
-# Until it catches the signal, the shell has it ignored.
-for ((i = 0; i < 1200; ++i)); do
-  caught=$(sed -n 's/^SigCgt:\s*/0x/p' /proc/$drawer/status 2>/dev/null)
-  [[ -z $caught ]] || ((!(caught & 2))) || break
-  sleep 0.05
-done
+wait_until_catching $drawer
 kill -INT $drawer
 got=0; wait $drawer || got=$?
 [[ $got == 1 && ! -e $folder/none-1.png ]] && grep -qF "error: interrupted at step" "$folder/stderr" || fail "Ctrl-C: $got $(cat "$folder/stderr")"

@@ -52,6 +52,13 @@ python3 -c "$accuracy" "$folder/train.json" || fail "the items are not learnt"
 evaluate --model "$folder/bf16" --data "$data" --split train --dtype bf16 --json "$folder/train.json" >/dev/null
 python3 -c "$accuracy" "$folder/train.json" || fail "the items are not learnt in bf16"
 
+# --- The text alone, half of the time its name alone, leaves the image encoder as it was and learns as well.
+train "$data" "$folder/text" --epochs 25 --loss text --name-only 0.5
+evaluate --model "$folder/text" --data "$data" --split train --modalities text --json "$folder/train.json" >/dev/null
+python3 -c "$accuracy" "$folder/train.json" || fail "the texts are not learnt by --loss text"
+expect 1 "--name-only 0.5: the texts of a frozen text encoder" \
+  "$bin/weft-train" embracenet --data "$data" --out "$folder/refused" --text-encoder "$folder/text" --name-only 0.5
+
 # --- weft-evaluate: the table and the JSON are the same figures.
 evaluate --model "$model" --data "$data" --json "$folder/test.json" >"$folder/table"
 evaluate --model "$model" --data "$data" --json - >"$folder/stdout.json" 2>"$folder/stderr"

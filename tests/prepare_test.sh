@@ -44,6 +44,21 @@ PYTHON
 
 "$bin/weft-tokenize" --model "$data/spiece.model" <<<"kočka" | grep -qE '^[0-9]+( [0-9]+)*$' || fail "the tokenizer is not usable"
 
+# With every emoji as its own category, nothing else changes.
+"$bin/weft-prepare" emoji --out "$folder/each" --categories emoji --quiet
+python3 - "$data" "$folder/each" <<'PYTHON' || fail "--categories emoji"
+import csv, sys
+rows, each = (list(csv.DictReader(open(f"{folder}/GLAMI-1M-train.csv", encoding="utf-8", newline=""))) for folder in sys.argv[1:])
+category = lambda row: (row.pop("category"), row.pop("category_name"))
+names = [category(row)[1] for row in each]
+assert [category(row) for row in rows] and rows == each
+images = {}
+for row, name in zip(each, names):
+    images.setdefault(name, set()).add(row["image_id"])
+assert "running shoe" in images and all(name and len(ids) <= 2 for name, ids in images.items())
+PYTHON
+cmp "$data/spiece.model" "$folder/each/spiece.model" || fail "--categories emoji gives another tokenizer"
+
 # An emoji13 folder is replaced, by the same bytes.
 cp -r "$data" "$folder/b"
 touch "$folder/b/left-over"

@@ -36,6 +36,7 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   o.model.unets = {base, upper};
   o.model.image_sizes = {32, 128};
   o.model.max_tokens = 24;
+  o.model.prediction = Prediction::v;
   o.text = {.vocab_size = 30000, .d_model = 64, .d_kv = 32, .num_heads = 2, .d_ff = 128, .num_layers = 1};
   o.steps = 20000;
   o.batch = 32;
@@ -67,6 +68,7 @@ CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
   };
   schedule_ = o_.schedule.kind == Schedule::Kind::cosine ? "cosine" : "constant";
   compat_ = name_of(o_.model.compat);
+  prediction_ = name_of(o_.model.prediction);
   c.add_option("--data", o_.data, "Folder with GLAMI-1M-train.csv, images/ and spiece.model")->required();
   c.add_option("--out", o_.out, "Model folder to write")->required();
   option("--preset", preset_, "Sizes of the UNets and defaults of the options: small, or glami (GLAMI-1M's)")
@@ -80,6 +82,8 @@ CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
                "--text-encoder with the same folder keeps the text encoder as it is, too");
   option("--compat", compat_, "fixed, or glami with the mistakes of the original")
       ->check(CLI::IsMember({"fixed", "glami"}));
+  option("--predict", prediction_, "What the UNets predict: noise (the original's), or v (alpha noise - sigma picture)")
+      ->check(CLI::IsMember({"noise", "v"}));
   option("--steps", o_.steps, "Optimiser steps of each UNet")->check(CLI::Range(1, 1000000000));
   option("--batch", o_.batch, "Pictures that are computed at a time")->check(CLI::Range(1, 1 << 16));
   option("--accumulate", o_.accumulate, "Such batches for one step")->check(CLI::Range(1, 1 << 16));
@@ -107,6 +111,7 @@ CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
 }
 
 void CascadeCommand::run() {
+  o_.model.prediction = prediction_from_name(prediction_);
   o_.schedule.kind = schedule_ == "cosine" ? Schedule::Kind::cosine : Schedule::Kind::constant;
   o_.model.compat = compat_from_name(compat_);
   train_cascade(o_, common_);

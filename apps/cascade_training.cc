@@ -10,6 +10,7 @@
 
 #include "apps/interrupt.h"
 #include "apps/loss_curve.h"
+#include "apps/picture_grid.h"
 #include "apps/progress.h"
 #include "apps/text_to_image.h"
 #include "apps/token_table.h"
@@ -140,6 +141,9 @@ CascadeTrainer::CascadeTrainer(const CascadeTrainingOptions& options, const Comm
   if (trained_) text_average_ = std::make_unique<UnetAverage>(p / "ema_text", parameters_, "text_encoder.");
   optimizer_ = std::make_unique<Adam>(parameters_, AdamOptions{.beta2 = 0.99});
   sums_.resize(o_.model.unets.size());
+  check_input(unets_.front() == 0 || o_.sample_texts.empty(),
+              "--sample-text: UNet {} alone enlarges pictures of the training data, which have their own texts",
+              unets_.front());
   fs::create_directories(o_.out / "samples");
 }
 
@@ -181,13 +185,14 @@ void CascadeTrainer::step_of(int64_t unet, const std::vector<Batch>& batches, in
   for (const Batch& batch : batches) {
     const auto B = static_cast<int64_t>(batch.items.size());
     const TrainingDraws draws = cascade_->draw(unet, B, random_);
-    const Tensor loss = cascade_->loss(unet, pictures(batch), texts(batch.items), draws);
+    const Tensor images = pictures(batch);
+    const Tensor loss = cascade_->loss(unet, images, texts(batch.items), draws);
     backward(loss, share);
     const double number = loss.item();
     check_input(std::isfinite(number), "the loss of UNet {} is {} at step {}; a lower --lr may help", unet, number,
                 step);
     sums_[unet].loss += number * share / static_cast<double>(point_every_);
-    sums_[unet].zero_loss += cascade_->zero_loss(unet, draws) * share / static_cast<double>(point_every_);
+    sums_[unet].zero_loss += cascade_->zero_loss(unet, images, draws) * share / static_cast<double>(point_every_);
   }
   if (o_.clip > 0) clip_by_global_norm(parameters_, o_.clip);
   optimizer_->step(o_.schedule.at(step));
@@ -256,7 +261,6 @@ void CascadeTrainer::draw_samples(int64_t step) {
   options.compat = o_.model.compat;
   options.dtype = dtype_;
   const bool upper_alone = unets_.front() > 0;
-  if (upper_alone && items.empty()) return;  // there is nothing small to begin with
   Tensor result = upper_alone ? small_pictures(items) : Tensor();
   const NoiseSource noise = seeded_noise(seeds);
   for (int64_t i = unets_.front(); i <= unets_.back(); ++i) {

@@ -50,7 +50,7 @@ class CascadeCommand {
   CLI::App* command_;
   CascadeTrainingOptions o_;
   CommonOptions common_;
-  std::string preset_, schedule_, compat_;
+  std::string preset_, schedule_, compat_, prediction_;
 };
 
 /// Trains and writes the model folder. Throws on bad input; an interrupt saves a checkpoint and throws.

@@ -1,11 +1,14 @@
 #include "apps/generation.h"
 
 #include <fmt/ranges.h>
+#include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "apps/interrupt.h"
+#include "apps/picture_grid.h"
 #include "apps/progress.h"
 #include "data/png_text.h"
 #include "kernels/arrange.h"
@@ -83,7 +86,7 @@ class Generator {
   bool draw(int64_t first, int64_t count);
   bool on_step(const SamplingProgress& at);
   void write() const;
-  void write_tensors() const;
+  void report() const;
 
   GenerationRequest r_;
   GenerationFiles files_;
@@ -97,6 +100,8 @@ class Generator {
   std::vector<NamedTensor> tensors_;  // for a .safetensors
   std::unique_ptr<Progress> progress_;
   int64_t steps_done_ = 0, drawn_ = 0;
+  std::chrono::steady_clock::time_point step_began_;
+  std::vector<std::vector<double>> seconds_;  // of every UNet's steps
   std::optional<NoiseSource> recorded_;
 };
 
@@ -146,6 +151,9 @@ void Generator::choose_options() {
 }
 
 bool Generator::on_step(const SamplingProgress& at) {
+  const auto now = std::chrono::steady_clock::now();
+  seconds_[static_cast<size_t>(at.unet)].push_back(std::chrono::duration<double>(now - step_began_).count());
+  step_began_ = now;
   progress_->update(++steps_done_, fmt::format("{} pixels, step {}/{}", at.x.dim(1), at.step + 1, at.steps));
   if (files_.out.extension() == ".safetensors") {
     tensors_.push_back({fmt::format("sample.x.{:02}", steps_done_ - 1), as_in_files(at.x)});
@@ -174,6 +182,7 @@ bool Generator::draw(int64_t first, int64_t count) {
   std::vector<Tensor> results;
   for (int64_t i = 0; i < unets_; ++i) {
     const Tensor before = results.empty() ? Tensor() : results.back();
+    step_began_ = std::chrono::steady_clock::now();
     results.push_back(model_.cascade->sample(i, text, before, options_, noise,
                                              [&](const SamplingProgress& at) { return on_step(at); }));
     if (!results.back().defined()) return false;
@@ -194,9 +203,9 @@ void Generator::write() const {
   const bool grid = r_.grid || r_.texts.size() > 1;
   if (grid) {
     const bool labelled = r_.texts.size() > 1 && files_.embeddings.empty();
-    return write_png(
-        files_.out,
-        picture_grid(pictures_, static_cast<int>(r_.count), labelled ? r_.texts : std::vector<std::string>{}), r_);
+    const int columns = r_.count == 1 ? grid_columns(total_) : static_cast<int>(r_.count);
+    return write_png(files_.out, picture_grid(pictures_, columns, labelled ? r_.texts : std::vector<std::string>{}),
+                     r_);
   }
   for (int64_t i = 0; i < drawn_; ++i) {
     fs::path numbered = files_.out;
@@ -204,6 +213,22 @@ void Generator::write() const {
         fmt::format("{}-{}{}", files_.out.stem().string(), i + 1, files_.out.extension().string()));
     write_png(numbered, pictures_[i], r_);
   }
+}
+
+// The median is of the steps of all batches, of which the first packs the weights.
+void Generator::report() const {
+  if (common_.quiet) return;
+  for (size_t i = 0; i < seconds_.size(); ++i) {
+    std::vector<double> sorted = seconds_[i];
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    fmt::print("{} pixels: {:.3f} s a step of {} (median of {})\n", model_.cascade->config.image_sizes[i], *middle,
+               std::min(files_.batch, total_) == 1 ? "1 picture" : fmt::format("{} pictures", std::min(files_.batch, total_)),
+               sorted.size());
+  }
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  fmt::print("peak memory {} MiB\n", usage.ru_maxrss >> 10);
 }
 
 void Generator::run() {
@@ -217,11 +242,15 @@ void Generator::run() {
     std::fflush(stdout);
   }
   pictures_.assign(static_cast<size_t>(total_), Image(static_cast<int>(r_.size), static_cast<int>(r_.size)));
+  seconds_.resize(static_cast<size_t>(unets_));
   progress_ = std::make_unique<Progress>("drawing", steps, "steps", common_.quiet);
   bool going = true;
   for (int64_t first = 0; going && first < total_; first += batch) going = draw(first, std::min(batch, total_ - first));
   progress_->finish();
-  if (going) return write();
+  if (going) {
+    write();
+    return report();
+  }
   const bool kept = drawn_ > 0;
   if (kept) write();
   fail("interrupted at step {} of {}; {}", steps_done_, steps,
@@ -238,7 +267,9 @@ GenerationRequest GenerationRequest::from_json(const nlohmann::json& json, const
   check_input(!r.texts.empty() && r.texts.size() <= 10000, "{}: text must be a list of 1 to 10000 texts", file);
   r.count = read.integer("count", 1, 10000);
   r.grid = read.flag("grid");
-  r.seed = static_cast<uint64_t>(read.integer("seed", 0, INT64_MAX));
+  check_input(json.contains("seed") && json["seed"].is_number_unsigned(),
+              "{}: seed must be a whole number of at most 64 bits", file);
+  r.seed = json["seed"].get<uint64_t>();
   r.steps = read.integer("steps", 1, 10000);
   r.sampler = read.text("sampler");
   r.guidance = read.number("guidance", 0, 1000);

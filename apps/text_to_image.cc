@@ -4,21 +4,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "data/font.h"
-#include "data/plot.h"
 #include "models/embracenet.h"
 #include "nn/config.h"
+#include "tensor/autograd.h"
 
 namespace weft {
 
-namespace {
-
 namespace fs = std::filesystem;
-
-constexpr int grid_gap = 4, label_height = 22, label_size = 14;
-constexpr Colour label_ink{34, 40, 49};
-
-}  // namespace
 
 TextEncoder TextEncoder::load(const fs::path& folder, Device device) {
   check_input(fs::is_directory(folder), "{}: a folder with a text encoder was expected but there is none",
@@ -151,29 +143,29 @@ Image guess_image(const Tensor& x0, int64_t index) {
   return image_of(x0, index, [](float v) { return static_cast<uint8_t>(std::clamp(127.5f * (v + 1), 0.0f, 255.0f)); });
 }
 
-Image picture_grid(const std::vector<Image>& pictures, int columns, const std::vector<std::string>& labels) {
-  int height = 0, width = 0;
-  for (const Image& p : pictures) height = std::max(height, p.height), width = std::max(width, p.width);
-  const int rows = (static_cast<int>(pictures.size()) + columns - 1) / columns;
-  const int label = labels.empty() ? 0 : label_height;
-  std::optional<TextFont> font;
-  int full_width = columns * (width + grid_gap) + grid_gap;
-  if (label > 0) {
-    font.emplace(kPlotFont, label_size);
-    for (const std::string& text : labels) full_width = std::max(full_width, font->width(text) + 2 * grid_gap);
-  }
-  Image grid(rows * (height + grid_gap + label) + grid_gap, full_width);
-  for (size_t i = 0; i < pictures.size(); ++i) {
-    const int row = static_cast<int>(i) / columns, column = static_cast<int>(i) % columns;
-    const int top = grid_gap + row * (height + grid_gap + label), left = grid_gap + column * (width + grid_gap);
-    for (int y = 0; y < pictures[i].height; ++y) {
-      std::copy_n(pictures[i].at(y, 0), 3 * pictures[i].width, grid.at(top + y, left));
+std::vector<Image> draw_pictures(const TextToImage& model, std::span<const std::string> texts,
+                                 std::span<const uint64_t> seeds, const SamplingOptions& options, int64_t batch,
+                                 const SamplingCallback& on_step) {
+  check(texts.size() == seeds.size(), "[draw_pictures] there must be a seed for each of the {} texts but there are {}",
+        texts.size(), seeds.size());
+  const NoGrad no_grad;
+  std::vector<Image> pictures;
+  for (size_t first = 0; first < texts.size(); first += static_cast<size_t>(batch)) {
+    const size_t count = std::min(static_cast<size_t>(batch), texts.size() - first);
+    const TextBatch text = encode_texts(*model.tokenizer, *model.encoder->model, texts.subspan(first, count),
+                                        model.cascade->config.max_tokens, DType::f32).batch;
+    const std::span<const uint64_t> part = seeds.subspan(first, count);
+    const NoiseSource noise = seeded_noise({part.begin(), part.end()});
+    Tensor result;
+    for (size_t i = 0; i < model.cascade->unets.size(); ++i) {
+      result = model.cascade->sample(static_cast<int64_t>(i), text, result, options, noise, on_step);
+      if (!result.defined()) return pictures;
     }
-    if (column == 0 && static_cast<size_t>(row) < labels.size()) {
-      font->draw(grid, left, top + height + label_height - 6, labels[row], label_ink);
+    for (size_t b = 0; b < count; ++b) {
+      pictures.push_back(to_image(result, static_cast<int64_t>(b), options.compat));
     }
   }
-  return grid;
+  return pictures;
 }
 
 }  // namespace weft

@@ -54,15 +54,17 @@ NoiseSource seeded_noise(std::vector<uint64_t> seeds);
 /// tensors of a step.
 int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype);
 
+/// One picture for each text, whose noise comes from the seed beside it, in parts of `batch` pictures. `on_step` hears
+/// of every step.
+std::vector<Image> draw_pictures(const TextToImage& model, std::span<const std::string> texts,
+                                 std::span<const uint64_t> seeds, const SamplingOptions& options, int64_t batch,
+                                 const SamplingCallback& on_step = {});
+
 /// Picture `index` of a batch [B, H, W, 3] in [0, 1]. glami cuts off where it should round, as the original's way
 /// through PIL does.
 Image to_image(const Tensor& pictures, int64_t index, Compat compat);
 
 /// The same of x0 in [-1, 1].
 Image guess_image(const Tensor& x0, int64_t index);
-
-/// Pictures side by side on white, `columns` a row, all of one size, with a label under the rows' beginning where
-/// `labels` has one a row. A missing picture (no pixels) stays white.
-Image picture_grid(const std::vector<Image>& pictures, int columns, const std::vector<std::string>& labels = {});
 
 }  // namespace weft

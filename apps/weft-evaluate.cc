@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "apps/classifier.h"
+#include "apps/drawing_evaluation.h"
 #include "apps/evaluation.h"
 #include "apps/program.h"
 #include "apps/zeroshot.h"
@@ -16,10 +17,12 @@ int main(int argc, char** argv) {
   using namespace weft;
   sleep_while_waiting(argv);
   if (argc > 1 && std::string_view(argv[1]) == "zeroshot") return run_zero_shot(argc - 1, argv + 1);
+  if (argc > 1 && std::string_view(argv[1]) == "drawings") return run_drawing_evaluation(argc - 1, argv + 1);
   CLI::App app{
       "Measures a classifier on a folder in GLAMI-1M's format: top-1 and top-5, overall and for each language."};
   app.footer("Example: weft-evaluate --model models/emoji13 --data data/emoji13\n"
-             "weft-evaluate zeroshot --help: classification by CLIP's embeddings");
+             "weft-evaluate zeroshot --help: classification by CLIP's embeddings\n"
+             "weft-evaluate drawings --help: what a text-to-image cascade draws");
   std::string model, data, split = "test", labels = "all", json_file;
   std::vector<std::string> modalities{"text+image", "image", "text"};
   int64_t max_broken = 100;

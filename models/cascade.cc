@@ -41,6 +41,10 @@ CascadeConfig CascadeConfig::from_json(const nlohmann::json& json, const std::st
   c.lowres_noise_level = read.number("lowres_noise_level", 0, 0.999, c.lowres_noise_level);
   c.p2_gamma = read.number("p2_gamma", 0, 10, c.p2_gamma);
   c.p2_k = read.number("p2_k", 1e-6, 1000, c.p2_k);
+  const std::string prediction = read.text("prediction", "noise");
+  check_input(prediction == "noise" || prediction == "v", "{}: prediction must be \"noise\" or \"v\" but is \"{}\"",
+              file, prediction);
+  c.prediction = prediction_from_name(prediction);
   const std::string compat = read.text("compat", "fixed");
   check_input(compat == "fixed" || compat == "glami", "{}: compat must be \"fixed\" or \"glami\" but is \"{}\"", file,
               compat);
@@ -68,6 +72,7 @@ nlohmann::json CascadeConfig::to_json() const {
           {"lowres_noise_level", lowres_noise_level},
           {"p2_gamma", p2_gamma},
           {"p2_k", p2_k},
+          {"prediction", name_of(prediction)},
           {"compat", name_of(compat)}};
 }
 
@@ -153,14 +158,38 @@ TrainingDraws Cascade::draw(int64_t unet, int64_t B, Random& random) const {
 
 namespace {
 
-// The loss' weight of every row, (k + exp(l))^-gamma.
-std::vector<float> loss_weights(const CascadeConfig& c, const std::vector<float>& times) {
-  std::vector<float> weights;
+// A picture with noise in it, and what a UNet is to predict of it.
+struct Noised {
+  Tensor x, wanted;           // [B, S, S, C] f32
+  std::vector<float> log_snr;  // of each row
+};
+
+Noised add_noise(const CascadeConfig& c, const Tensor& target, const Tensor& noise, const std::vector<float>& times) {
+  Noised n;
+  std::vector<float> alpha, sigma;
   for (const float t : times) {
-    weights.push_back(std::pow(static_cast<float>(c.p2_k) + std::exp(log_snr(NoiseSchedule::cosine, t)),
-                               static_cast<float>(-c.p2_gamma)));
+    n.log_snr.push_back(log_snr(NoiseSchedule::cosine, t));
+    alpha.push_back(alpha_of(n.log_snr.back()));
+    sigma.push_back(sigma_of(n.log_snr.back()));
   }
-  return weights;
+  const auto rows = [&](const std::vector<float>& v) {
+    return Tensor::from(v, {static_cast<int64_t>(v.size()), 1, 1, 1}).to(target.device());
+  };
+  const Tensor a = rows(alpha), s = rows(sigma);
+  n.x = add(mul(target, a), mul(noise, s));
+  n.wanted = c.prediction == Prediction::v ? sub(mul(noise, a), mul(target, s)) : noise;
+  return n;
+}
+
+// The mean of squares [B, ...], each row weighted with (k + exp(l))^-gamma.
+Tensor weighted_mean_square(const CascadeConfig& c, const Tensor& error, const std::vector<float>& log_snr) {
+  std::vector<float> weights;
+  for (const float l : log_snr) {
+    weights.push_back(std::pow(static_cast<float>(c.p2_k) + std::exp(l), static_cast<float>(-c.p2_gamma)));
+  }
+  const int64_t B = error.dim(0);
+  const Tensor of_row = mean(mul(error, error).reshape({B, error.numel() / std::max<int64_t>(B, 1)}), 1);
+  return mean(mul(of_row, Tensor::from(weights, {B}).to(error.device())));
 }
 
 }  // namespace
@@ -171,16 +200,8 @@ Tensor Cascade::loss(int64_t unet, const Tensor& images, const TextBatch& text, 
   const DType dtype = text.embeddings.dtype();
   check(static_cast<int64_t>(d.times.size()) == B,
         "[cascade] a time for each of the {} images must be given but there are {}", B, d.times.size());
-  std::vector<float> l, alpha, sigma;
-  for (const float t : d.times) {
-    l.push_back(log_snr(NoiseSchedule::cosine, t));
-    alpha.push_back(alpha_of(l.back()));
-    sigma.push_back(sigma_of(l.back()));
-  }
-  const auto rows = [&](const std::vector<float>& v) { return Tensor::from(v, {B, 1, 1, 1}).to(device()); };
-  const Tensor noise = d.noise.to(device());
   const Tensor target = normalised(resize_square(images, S, config.compat));
-  const Tensor x = add(mul(target, rows(alpha)), mul(noise, rows(sigma)));
+  const Noised noised_target = add_noise(config, target, d.noise.to(device()), d.times);
   Tensor lowres, lowres_l;
   if (net.config.lowres_cond) {
     const float t = d.augmentation_time, noising = log_snr(NoiseSchedule::linear, t);
@@ -191,22 +212,17 @@ Tensor Cascade::loss(int64_t unet, const Tensor& images, const TextBatch& text, 
     lowres_l = repeated(told, B, device());
   }
   const UnetText seen = net.text(text.embeddings, text.mask, d.keep);
-  const Tensor predicted = net(cast(x, dtype), Tensor::from(l, {B}).to(device()), seen, lowres, lowres_l);
-  const Tensor error = sub(predicted, noise);
-  const Tensor of_row = mean(mul(error, error).reshape({B, noise.numel() / std::max<int64_t>(B, 1)}), 1);
-  return mean(mul(of_row, Tensor::from(loss_weights(config, d.times), {B}).to(device())));
+  const Tensor predicted = net(cast(noised_target.x, dtype), Tensor::from(noised_target.log_snr, {B}).to(device()), seen,
+                               lowres, lowres_l);
+  return weighted_mean_square(config, sub(predicted, noised_target.wanted), noised_target.log_snr);
 }
 
-double Cascade::zero_loss(int64_t unet, const TrainingDraws& d) const {
-  const int64_t B = d.noise.dim(0), elements = d.noise.numel() / B;
+double Cascade::zero_loss(int64_t unet, const Tensor& images, const TrainingDraws& d) const {
+  const NoGrad no_grad;
   check(unet < static_cast<int64_t>(unets.size()), "[cascade] there is no UNet {}", unet);
-  const std::vector<float> weights = loss_weights(config, d.times);
-  double sum = 0;
-  for (int64_t i = 0; i < d.noise.numel(); ++i) {
-    const double v = d.noise.data<float>()[i];
-    sum += weights[i / elements] * v * v;
-  }
-  return sum / static_cast<double>(d.noise.numel());
+  const Tensor target = normalised(resize_square(images, config.image_sizes[unet], config.compat));
+  const Noised n = add_noise(config, target, d.noise.to(target.device()), d.times);
+  return weighted_mean_square(config, n.wanted, n.log_snr).item();
 }
 
 namespace {
@@ -305,7 +321,7 @@ Tensor Cascade::sample(int64_t unet, const TextBatch& text, const Tensor& lowres
       });
       fail("sampling: {}: the predicted noise is not finite", at);
     }
-    const Tensor x0 = dynamic_threshold(sampler.predict(step, x, predicted), config.threshold_percentile);
+    const Tensor x0 = dynamic_threshold(sampler.predict(step, x, predicted, config.prediction), config.threshold_percentile);
     const Tensor drawn = sampler.draws_noise() ? noise(shape).to(device()) : Tensor();
     x = sampler.next(step, x, x0, drawn);
     if (callback && !callback({unet, step, sampler.steps(), x, x0})) return {};

@@ -25,6 +25,7 @@ struct CascadeConfig {
   double threshold_percentile = 0.9;
   double lowres_noise_level = 0.2;  // augmentation of the small picture in sampling, a time of the linear schedule
   double p2_gamma = 0.5, p2_k = 1;  // loss weight (p2_k + exp(l))^-p2_gamma
+  Prediction prediction = Prediction::noise;  // the original's; v learns faster from few steps and bears bf16 better
   Compat compat = Compat::fixed;    // what it was trained with, and is sampled with unless a call says otherwise
 
   static CascadeConfig from_json(const nlohmann::json& json, const std::string& file);
@@ -80,7 +81,7 @@ struct Cascade {
   /// embeddings' dtype.
   Tensor loss(int64_t unet, const Tensor& images, const TextBatch& text, const TrainingDraws& draws) const;
   /// What the loss would be if the UNet always predicted zeros: what it has to beat.
-  double zero_loss(int64_t unet, const TrainingDraws& draws) const;
+  double zero_loss(int64_t unet, const Tensor& images, const TrainingDraws& draws) const;
 
   /// Pictures [B, S, S, C] f32 in [0, 1] of UNet i; `lowres` is the picture of the UNet before it, in [0, 1]. An
   /// undefined result: the callback said stop. A value that is not finite is a std::runtime_error that names the step

@@ -40,14 +40,22 @@ const char* name_of(SamplerKind kind) {
   return kind == SamplerKind::ddpm ? "ddpm" : kind == SamplerKind::ddim ? "ddim" : "dpm++";
 }
 
+Prediction prediction_from_name(const std::string& name) {
+  check(name == "noise" || name == "v", "[prediction] the name must be noise or v but is '{}'", name);
+  return name == "v" ? Prediction::v : Prediction::noise;
+}
+
+const char* name_of(Prediction prediction) { return prediction == Prediction::v ? "v" : "noise"; }
+
 Sampler::Sampler(SamplerKind kind, int64_t steps) : kind_(kind) {
   check(steps >= 1 && steps <= 100000, "[sampler] the steps must be in [1, 100000] but are {}", steps);
   times_ = linspace(kind == SamplerKind::ddpm ? 1.0f : 0.999f, 0, steps + 1);
 }
 
-Tensor Sampler::predict(int64_t step, const Tensor& x, const Tensor& noise) const {
+Tensor Sampler::predict(int64_t step, const Tensor& x, const Tensor& predicted, Prediction prediction) const {
   const float l = log_snr_at(step);
-  return mul(sub(x, mul(noise, sigma_of(l))), 1 / std::max(alpha_of(l), 1e-8f));
+  if (prediction == Prediction::v) return sub(mul(x, alpha_of(l)), mul(predicted, sigma_of(l)));
+  return mul(sub(x, mul(predicted, sigma_of(l))), 1 / std::max(alpha_of(l), 1e-8f));
 }
 
 Tensor Sampler::next(int64_t step, const Tensor& x, const Tensor& x0, const Tensor& noise) {

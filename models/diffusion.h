@@ -21,6 +21,13 @@ float sigma_of(float log_snr);
 /// `count` f32 values from `from` to `to`, both included, as torch.linspace gives them.
 std::vector<float> linspace(float from, float to, int64_t count);
 
+/// What a network says of x = alpha x0 + sigma noise: the noise, or v = alpha noise - sigma x0 (Salimans and Ho 2022,
+/// https://arxiv.org/abs/2202.00512), from which x0 follows without a division by alpha.
+enum class Prediction { noise, v };
+/// From "noise", "v"; throws std::invalid_argument for others.
+Prediction prediction_from_name(const std::string& name);
+const char* name_of(Prediction prediction);
+
 enum class SamplerKind {
   ddpm,          // ancestral sampling (Ho et al. 2020), the original's: draws noise in every step
   ddim,          // Song et al. 2021, without noise
@@ -40,8 +47,8 @@ class Sampler {
   bool draws_noise() const { return kind_ == SamplerKind::ddpm; }
   float log_snr_at(int64_t step) const { return log_snr(NoiseSchedule::cosine, times_[static_cast<size_t>(step)]); }
 
-  /// The picture that x and the predicted noise at a step imply, before thresholding.
-  Tensor predict(int64_t step, const Tensor& x, const Tensor& noise) const;
+  /// The picture that x and what was predicted at a step imply, before thresholding.
+  Tensor predict(int64_t step, const Tensor& x, const Tensor& predicted, Prediction prediction) const;
   /// x at the next time, from x and the picture x0 at this one. `noise` is used by ddpm only. To be called for every
   /// step in order.
   Tensor next(int64_t step, const Tensor& x, const Tensor& x0, const Tensor& noise);

@@ -87,11 +87,34 @@ kill -INT $drawer
 got=0; wait $drawer || got=$?
 [[ $got == 1 && ! -e $folder/none-1.png ]] && grep -qF "error: interrupted at step" "$folder/stderr" || fail "Ctrl-C: $got $(cat "$folder/stderr")"
 
+# --- A classifier looks at the drawings.
+"$bin/weft-train" embracenet --data "$data" --out "$folder/classifier" --image-size 32x32 --text-width 32 --text-layers 0 --image-layers 1,1,1,1 \
+  --image-planes 8,16,32,64 --image-stem 8 --image-groups 4 --embracement 64 --epochs 25 --batch 16 --items-per-image 1 --crop 0 --no-flip \
+  --lr 4e-3 --quiet
+drawings() {
+  "$bin/weft-evaluate" drawings --model "$folder/model" --classifier "$folder/classifier" --data "$data" --steps 2 --quiet "$@"
+}
+drawings --items 5 --languages 2 --json "$folder/drawings.json" --grid "$folder/drawings.png" >"$folder/table"
+python3 - "$folder/drawings.json" <<'PYTHON' || fail "drawings: $(cat "$folder/table")"
+import json, sys
+found = json.load(open(sys.argv[1]))
+rows = {row["pictures"]: row for row in found["rows"]}
+assert list(rows) == ["drawn", "real, same things", "real, held out", "noise"], rows
+assert all(rows[name]["items"] == 5 for name in ("drawn", "real, same things", "noise"))
+assert rows["real, same things"]["top1"] == 1, rows  # learnt by heart
+assert all(0 <= row["top1"] <= row["top5"] <= 1 for row in rows.values())
+assert found["drawn_in_all_languages"] == 2 and found["consistent"] <= found["language_drawings"], found
+PYTHON
+[[ -s $folder/drawings.png ]] || fail "no grid of drawings"
+drawings --items 5 --languages 2 | cmp - "$folder/table" || fail "a second run of drawings gives another table"
+expect 1 "different things were expected, to leave 1000 and draw 5" drawings --items 5 --skip 1000
+
 # --- What cannot be.
 expect 2 "must be given" draw --out "$folder/x.png"
 expect 2 "--guidance" draw --text a --guidance -1 --out "$folder/x.png"
 expect 2 "--steps" draw --text a --steps 0 --out "$folder/x.png"
 expect 2 ".png or .safetensors" draw --text a --out "$folder/x.jpg"
+expect 1 "--sample-text: UNet 1 alone" train "$folder/x" "${sizes[@]}" --unet 1 --sample-text a
 expect 1 "not of 48" draw --text a --size 48 --out "$folder/x.png"
 expect 1 "no parameters" draw --from "$folder/model/losses.png" --out "$folder/x.png"
 expect 1 "none: a model folder" "$bin/weft-generate" --model "$folder/none" --text a --out "$folder/x.png"

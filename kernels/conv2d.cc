@@ -9,9 +9,11 @@
 #include "kernels/arithmetic.h"
 #include "kernels/device/activation_math.h"
 #include "kernels/device/conv_cuda.h"
+#include "kernels/device/conv_plain.h"
 #include "kernels/device/elementwise.h"
 #include "kernels/device/grouped_conv.h"
 #include "kernels/device/onednn.h"
+#include "kernels/device/pointwise_conv.h"
 #include "kernels/device/stem_conv.h"
 #include "kernels/matmul.h"
 #include "tensor/autograd.h"
@@ -22,99 +24,6 @@ namespace weft {
 namespace {
 
 using Sizes = ConvSizes;
-
-// Weights [O, CG, KH, KW] as [KH, KW, O, CG] (by_output) or [KH, KW, G, CG, OG], so that the plain loops run along
-// rows.
-template <class T> std::vector<T> turned(const T* w, const Sizes& s, bool by_output) {
-  std::vector<T> result(s.o * s.cg() * s.kh * s.kw);
-  for (int64_t o = 0; o < s.o; ++o) {
-    for (int64_t c = 0; c < s.cg(); ++c) {
-      for (int64_t k = 0; k < s.kh * s.kw; ++k) {
-        const int64_t at = by_output ? o * s.cg() + c : (o / s.og() * s.cg() + c) * s.og() + o % s.og();
-        result[k * s.o * s.cg() + at] = w[(o * s.cg() + c) * s.kh * s.kw + k];
-      }
-    }
-  }
-  return result;
-}
-
-// Calls f(iy, ix, k) for the taps k of output pixel (oy, ox) that lie inside the image.
-template <class F> void for_taps(const Sizes& s, int64_t oy, int64_t ox, F&& f) {
-  for (int64_t p = 0; p < s.kh; ++p) {
-    const int64_t iy = oy * s.stride + p - s.padding;
-    if (iy < 0 || iy >= s.h) continue;
-    for (int64_t q = 0; q < s.kw; ++q) {
-      const int64_t ix = ox * s.stride + q - s.padding;
-      if (ix >= 0 && ix < s.w) f(iy, ix, p * s.kw + q);
-    }
-  }
-}
-
-// The truth, in f64 only.
-void forward_plain(const double* x, const double* w, const double* bias, double* y, const Sizes& s) {
-  const std::vector<double> wt = turned(w, s, false);
-  parallel_for(s.n * s.oh, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      for (int64_t ox = 0; ox < s.ow; ++ox) {
-        double* out = y + (row * s.ow + ox) * s.o;
-        for (int64_t o = 0; o < s.o; ++o) out[o] = bias ? bias[o] : 0;
-        for_taps(s, row % s.oh, ox, [&](int64_t iy, int64_t ix, int64_t k) {
-          const double* in = x + ((row / s.oh * s.h + iy) * s.w + ix) * s.c;
-          for (int64_t c = 0; c < s.c; ++c) {
-            const double* wr = wt.data() + (k * s.c + c) * s.og();
-            double* group = out + c / s.cg() * s.og();
-#pragma omp simd
-            for (int64_t o = 0; o < s.og(); ++o) group[o] += in[c] * wr[o];
-          }
-        });
-      }
-    }
-  });
-}
-
-void backward_data_plain(const double* dy, const double* w, double* dx, const Sizes& s) {
-  const std::vector<double> wt = turned(w, s, true);
-  std::fill(dx, dx + s.n * s.h * s.w * s.c, 0.0);
-  parallel_for(s.n, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin * s.oh; row < end * s.oh; ++row) {
-      for (int64_t ox = 0; ox < s.ow; ++ox) {
-        const double* g = dy + (row * s.ow + ox) * s.o;
-        for_taps(s, row % s.oh, ox, [&](int64_t iy, int64_t ix, int64_t k) {
-          double* in = dx + ((row / s.oh * s.h + iy) * s.w + ix) * s.c;
-          for (int64_t o = 0; o < s.o; ++o) {
-            const double* wr = wt.data() + (k * s.o + o) * s.cg();
-            double* group = in + o / s.og() * s.cg();
-#pragma omp simd
-            for (int64_t c = 0; c < s.cg(); ++c) group[c] += g[o] * wr[c];
-          }
-        });
-      }
-    }
-  });
-}
-
-void backward_weights_plain(const double* x, const double* dy, double* dw, const Sizes& s) {
-  parallel_for(s.o, 1, [&](int64_t begin, int64_t end) {
-    std::vector<double> sums(s.kh * s.kw * s.cg());
-    for (int64_t o = begin; o < end; ++o) {
-      std::fill(sums.begin(), sums.end(), 0.0);
-      for (int64_t row = 0; row < s.n * s.oh; ++row) {
-        for (int64_t ox = 0; ox < s.ow; ++ox) {
-          const double g = dy[(row * s.ow + ox) * s.o + o];
-          for_taps(s, row % s.oh, ox, [&](int64_t iy, int64_t ix, int64_t k) {
-            const double* in = x + ((row / s.oh * s.h + iy) * s.w + ix) * s.c + o / s.og() * s.cg();
-            double* sum = sums.data() + k * s.cg();
-#pragma omp simd
-            for (int64_t c = 0; c < s.cg(); ++c) sum[c] += g * in[c];
-          });
-        }
-      }
-      for (int64_t c = 0; c < s.cg(); ++c) {
-        for (int64_t k = 0; k < s.kh * s.kw; ++k) dw[(o * s.cg() + c) * s.kh * s.kw + k] = sums[k * s.cg() + c];
-      }
-    }
-  });
-}
 
 using Tag = dnnl::memory::format_tag;
 
@@ -245,8 +154,8 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, co
     if constexpr (std::is_same_v<T, double>) {
       forward_plain(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), s);
     } else if (by_hand<T>(s, Pass::forward)) {
-      grouped_conv_forward(x.data<T>(), grouped_weights<T>(w, s, false).template data<T>(),
-                           bias ? bias.data<T>() : nullptr, y.data<T>(), grouped(s));
+      return grouped_conv_forward(x.data<T>(), grouped_weights<T>(w, s, false).template data<T>(),
+                                  bias ? bias.data<T>() : nullptr, relu, y.data<T>(), grouped(s));
     } else if (stem_by_hand<T>(s, Pass::forward)) {
       stem_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), stem(s));
     } else {
@@ -289,23 +198,23 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
   on_device("conv2d", dy, on_cpu, [&] { conv2d_backward_weights_cuda(x, dy, dw, s); });
 }
 
-}  // namespace
-
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+// What a call comes down to, after checks of everything but the options' activation.
+Sizes sizes_of(const Tensor& x, const Tensor& weight, const Shape& w, const Tensor& bias,
+               const Conv2dOptions& options) {
   check_same("conv2d", x, weight);
-  check(x.rank() == 4 && weight.rank() == 4, "[conv2d] x and weight must have 4 axes but have shapes {} and {}",
-        x.shape(), weight.shape());
+  check(x.rank() == 4 && w.rank() == 4, "[conv2d] x and weight must have 4 axes but have shapes {} and {}", x.shape(),
+        w);
   check(options.stride >= 1 && options.padding >= 0 && options.groups >= 1,
         "[conv2d] stride and groups must be at least 1 and padding at least 0 but are {}, {} and {}", options.stride,
         options.groups, options.padding);
   check(options.activation == Activation::none || options.activation == Activation::relu,
         "[conv2d] the activation must be none or relu");
-  Sizes s{x.dim(0),      x.dim(1), x.dim(2), x.dim(3),       weight.dim(0),   weight.dim(2),
-          weight.dim(3), 0,        0,        options.stride, options.padding, options.groups};
-  check(s.c % s.groups == 0 && s.o % s.groups == 0 && s.o > 0 && weight.dim(1) > 0 && weight.dim(1) == s.cg(),
+  Sizes s{x.dim(0), x.dim(1), x.dim(2),       x.dim(3),        w[0],          w[2], w[3], 0,
+          0,        options.stride, options.padding, options.groups};
+  check(s.c % s.groups == 0 && s.o % s.groups == 0 && s.o > 0 && w[1] > 0 && w[1] == s.cg(),
         "[conv2d] weight must be [O, C / groups, KH, KW] with O and C multiples of groups, but x is {}, weight {} and "
         "groups {}",
-        x.shape(), weight.shape(), s.groups);
+        x.shape(), w, s.groups);
   check(s.kh >= 1 && s.kw >= 1 && s.h + 2 * s.padding >= s.kh && s.w + 2 * s.padding >= s.kw,
         "[conv2d] the padded image must be as large as the kernel but is {} x {} and the kernel {} x {}",
         s.h + 2 * s.padding, s.w + 2 * s.padding, s.kh, s.kw);
@@ -314,6 +223,18 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
     check(bias.shape() == Shape{s.o}, "[conv2d] bias must have shape [{}] but has {}", s.o, bias.shape());
   }
   s.oh = (s.h + 2 * s.padding - s.kh) / s.stride + 1, s.ow = (s.w + 2 * s.padding - s.kw) / s.stride + 1;
+  return s;
+}
+
+// Whether kernels/device/pointwise_conv.h takes it.
+template <class T> bool pointwise(const Sizes& s) {
+  return s.kh * s.kw == 1 && s.padding == 0 && s.groups == 1 && pointwise_takes<T>(s.c, s.o);
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+  Sizes s = sizes_of(x, weight, weight.shape(), bias, options);
 
   // One matrix product, which oneDNN's matmul does faster than its convolution.
   if (s.kh * s.kw == 1 && s.stride == 1 && s.padding == 0 && s.groups == 1)
@@ -352,6 +273,62 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   };
   if (bias) return record("conv2d", y, {x, weight, bias}, backward);
   return record("conv2d", y, {x, weight}, backward);
+}
+
+PackedConv2d pack_conv2d(const Tensor& weight, const Conv2dOptions& options) {
+  check(weight.defined() && weight.rank() == 4 && !weight.needs_grad(),
+        "[pack_conv2d] weight must have 4 axes and need no gradient but has shape {}", weight.shape());
+  PackedConv2d result{weight, weight.shape()};
+  const Sizes s{1, 1, 1, weight.dim(1) * options.groups, weight.dim(0), weight.dim(2), weight.dim(3), 1,
+                1, options.stride, options.padding, options.groups};
+  const auto on_cpu = [&]<class T> {
+    if constexpr (!std::is_same_v<T, double>) {
+      if (pointwise<T>(s)) {
+        result = {pack_pointwise<T>(weight), weight.shape(), true};
+      } else if (by_hand<T>(s, Pass::forward)) {
+        result = {pack_grouped_weights<T>(weight, grouped(s), false), weight.shape(), true};
+      }
+    }
+  };
+  on_device("pack_conv2d", weight, on_cpu, [] {});
+  return result;
+}
+
+Tensor conv2d(const Tensor& x, const PackedConv2d& weight, const Tensor& bias, const Conv2dOptions& options,
+              const Tensor& residual) {
+  constexpr const char* reason = "it is made for inference";
+  const bool relu = options.activation == Activation::relu;
+  const Sizes s = sizes_of(x, weight.weight, weight.shape, bias, options);
+  const Shape y_shape{s.n, s.oh, s.ow, s.o};
+  if (residual) {
+    check_same("conv2d", x, residual);
+    check(residual.shape() == y_shape, "[conv2d] the residual must have shape {} but has {}", y_shape,
+          residual.shape());
+  }
+  const auto rest = [&](const Tensor& y) {
+    if (!residual) return y;
+    return relu ? weft::relu(add(y, residual)) : add(y, residual);
+  };
+  if (!weight.packed) {
+    Conv2dOptions first = options;
+    if (residual) first.activation = Activation::none;
+    return no_gradient("conv2d", rest(conv2d(x, weight.weight, bias, first)), reason);
+  }
+  Tensor y = Tensor::empty(y_shape, x.dtype(), x.device());
+  const auto on_cpu = [&]<class T> {
+    if constexpr (!std::is_same_v<T, double>) {
+      const T *w = weight.weight.data<T>(), *b = bias ? bias.data<T>() : nullptr;
+      if (s.groups == 1) {
+        pointwise_conv(x.data<T>(), w, b, residual ? residual.data<T>() : nullptr, relu, y.data<T>(),
+                       {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride});
+      } else {
+        grouped_conv_forward(x.data<T>(), w, b, relu && !residual, y.data<T>(), grouped(s));
+        y = rest(y);
+      }
+    }
+  };
+  if (y.numel() > 0) on_device("conv2d", x, on_cpu, [] {});
+  return no_gradient("conv2d", y, reason);
 }
 
 // A convolution's passes in other parts: its gradient is the forward pass, and its forward pass the gradient.

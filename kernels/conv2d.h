@@ -20,6 +20,20 @@ struct Conv2dOptions {
 /// OH = (H + 2 padding - KH) / stride + 1. All of one dtype; sums are taken in f32 (f64 for f64).
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dOptions& options = {});
 
+/// A weight for inference: on the cpu in the layout of the kernel that will take it, where that is one of ours, so that
+/// no other copy need be kept.
+struct PackedConv2d {
+  Tensor weight;
+  Shape shape;          // of the weight that it was made from
+  bool packed = false;  // false: weight is that one
+};
+/// For calls with these options, weight's dtype and its device. weight needs no gradient.
+PackedConv2d pack_conv2d(const Tensor& weight, const Conv2dOptions& options = {});
+
+/// conv2d with `residual` (of y's shape, or undefined) added before the activation. No gradient.
+Tensor conv2d(const Tensor& x, const PackedConv2d& weight, const Tensor& bias, const Conv2dOptions& options,
+              const Tensor& residual = {});
+
 /// The transpose of conv2d, which makes images larger: every pixel of x adds its kernel to y.
 /// y[n, i stride + p - padding, j stride + q - padding, o] += x[n, i, j, c] w[c, o, p, q], then bias[o] everywhere.
 /// x [N, H, W, C], weight [C, O, KH, KW] (PyTorch's order), bias [O] or undefined -> [N, OH, OW, O] with

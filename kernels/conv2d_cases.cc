@@ -104,7 +104,8 @@ Op conv2d_cases() {
   Case relu{"relu", {x, w, bias}, [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }};
   relu.half = false;
   room.cases.push_back(relu);
-  // In bf16 rounding may turn a sign near the kink (cuDNN's products are rounded before the bias is added), so none is near.
+  // In bf16 rounding may turn a sign near the kink (cuDNN's products are rounded before the bias is added), so none is
+  // near.
   room.cases.push_back({"relu away from 0", {x, activation(w.shape, -0.1, 0.1), bias}, [](const Tensors& t) {
                           std::vector<float> offsets(12, 6);
                           for (size_t o = 0; o < offsets.size(); o += 2) offsets[o] = -6;
@@ -172,6 +173,44 @@ Op conv2d_cases() {
   return room;
 }
 
+// conv2d with a packed weight, against the f64 op, which packs nothing.
+Op packed_conv2d_cases() {
+  Op room{"packed_conv2d"};
+  const auto add = [&](const Shape& x, const Shape& w, Conv2dOptions options, bool bias, bool residual, bool relu) {
+    const int64_t oh = (x[1] + 2 * options.padding - w[2]) / options.stride + 1,
+                  ow = (x[2] + 2 * options.padding - w[3]) / options.stride + 1;
+    std::vector<Input> inputs{activation(x), activation(w), activation({w[0]}), activation({x[0], oh, ow, w[0]})};
+    if (relu) options.activation = Activation::relu;
+    Case made{fmt::format("{} {} stride {} groups {}{}{}{}", x, w, options.stride, options.groups, bias ? " bias" : "",
+                          residual ? " residual" : "", relu ? " relu" : ""),
+              inputs, [=](const Tensors& t) {
+                return conv2d(t[0], pack_conv2d(t[1], options), bias ? t[2] : Tensor(), options,
+                              residual ? t[3] : Tensor());
+              }};
+    made.differentiable = false;
+    room.cases.push_back(made);
+  };
+  for (bool residual : {false, true}) {
+    for (bool relu : {false, true}) {
+      add({2, 5, 7, 64}, {64, 64, 1, 1}, {}, true, residual, relu);
+      add({2, 9, 13, 38}, {32, 38, 1, 1}, {2}, !relu, residual, relu);  // an input that fills no line, a last tile
+      add({1, 5, 6, 32}, {32, 4, 3, 3}, {1, 1, 8}, true, residual, relu);
+      add({2, 5, 6, 3}, {4, 3, 3, 3}, {1, 1, 1}, true, residual, relu);  // taken as it is
+    }
+  }
+  add({1, 41, 20, 256}, {96, 256, 1, 1}, {}, true, true, true);  // blocks of pixels
+  add({1, 2, 2, 1024}, {64, 1024, 1, 1}, {}, false, false, false);
+  add({1, 4, 4, 33}, {31, 33, 1, 1}, {}, true, true, true);
+  add({0, 5, 5, 32}, {32, 32, 1, 1}, {}, true, true, true);
+  room.misuses.push_back({"residual",
+                          [] {
+                            const Tensor w = Tensor::zeros({32, 32, 1, 1});
+                            conv2d(Tensor::zeros({1, 2, 2, 32}), pack_conv2d(w), {}, {}, Tensor::zeros({1, 2, 1, 32}));
+                          },
+                          "[conv2d] the residual must have shape [1, 2, 2, 32] but has [1, 2, 1, 32]"});
+  return room;
+}
+
 Op fold_batch_norm_cases() {
   Op room{"fold_batch_norm"};
   Case fold{"weight",
@@ -192,6 +231,7 @@ Op fold_batch_norm_cases() {
 }
 
 const Register conv2d_room(conv2d_cases());
+const Register packed_conv2d_room(packed_conv2d_cases());
 const Register fold_batch_norm_room(fold_batch_norm_cases());
 
 }  // namespace

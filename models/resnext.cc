@@ -4,6 +4,7 @@
 
 #include "kernels/pool.h"
 #include "nn/config.h"
+#include "tensor/autograd.h"
 
 namespace weft {
 
@@ -90,9 +91,34 @@ ResNext::ResNext(const Params& p, const ResNextConfig& c)
 Tensor ResNext::features(const Tensor& images) const {
   check(images.rank() == 4 && images.dim(3) == 3, "[resnext] images must be [N, H, W, 3] but have shape {}",
         images.shape());
-  Tensor x = max_pool2d(conv1(images, bn1, true), 3, 2, 1);
-  for (const Bottleneck& block : blocks) x = block(x);
-  return global_average_pool(x);
+  const auto early = [&](const Tensor& part) {
+    Tensor x = max_pool2d(conv1(part, bn1, true), 3, 2, 1);
+    for (int64_t i = 0; i < config.layers[0] + config.layers[1]; ++i) x = blocks[i](x);
+    return x;
+  };
+  const auto late = [&](Tensor x) {
+    for (size_t i = config.layers[0] + config.layers[1]; i < blocks.size(); ++i) x = blocks[i](x);
+    return global_average_pool(x);
+  };
+  if (images.device() != Device::cpu || Training::active() || grad_enabled() || images.dim(0) < 2)
+    return late(early(images));
+
+  // On the cpu large activations of one image at a time stay in the caches; small ones of several share the weights.
+  constexpr int64_t together = 8;
+  Tensor result;
+  for (int64_t first = 0; first < images.dim(0); first += together) {
+    const int64_t last = std::min(images.dim(0), first + together);
+    Tensor middle;
+    for (int64_t i = first; i < last; ++i) {
+      const Tensor one = early(images.leading(i, i + 1));
+      if (i == first) middle = Tensor::empty({last - first, one.dim(1), one.dim(2), one.dim(3)}, one.dtype());
+      middle.leading(i - first, i - first + 1).copy_from(one);
+    }
+    const Tensor part = late(middle);
+    if (first == 0) result = Tensor::empty({images.dim(0), part.dim(1)}, part.dtype());
+    result.leading(first, last).copy_from(part);
+  }
+  return result;
 }
 
 Tensor ResNext::operator()(const Tensor& images) const {

@@ -11,6 +11,7 @@
 #include "kernels/matmul.h"
 #include "kernels/rms_norm.h"
 #include "tensor/autograd.h"
+#include "tensor/files/mapped_memory.h"
 #include "tensor/host_work.h"
 
 namespace weft {
@@ -70,17 +71,17 @@ Tensor Conv2d::operator()(const Tensor& x, const BatchNorm2d& norm, bool relu, c
   for (const Tensor* t : {&weight, &bias, &norm.weight, &norm.bias, &norm.running_mean, &norm.running_var}) {
     if (t->defined()) parameters.emplace_back(t->storage()->id, t->storage()->version);
   }
-  if (folded_->made_from != parameters || folded_->weight.dtype() != x.dtype()) {
+  if (folded_->made_from != parameters || folded_->bias.dtype() != x.dtype()) {
+    *folded_ = {};
     // A bias of the convolution shifts what the norm sees, as a smaller mean does.
     const Tensor mean = bias.defined() ? sub(norm.running_mean, bias) : norm.running_mean;
     const auto [w, b] = fold_batch_norm(weight, norm.weight, norm.bias, mean, norm.running_var);
-    *folded_ = {cast(w, x.dtype()), cast(b, x.dtype()), std::move(parameters)};
+    forget_mapped(weight);
+    *folded_ = {pack_conv2d(cast(w, x.dtype()), options), cast(b, x.dtype()), std::move(parameters)};
   }
   Conv2dOptions with_relu = options;
-  if (relu && !residual.defined()) with_relu.activation = Activation::relu;
-  const Tensor y = conv2d(x, folded_->weight, folded_->bias, with_relu);
-  if (!residual.defined()) return y;
-  return relu ? weft::relu(add(y, residual)) : add(y, residual);
+  if (relu) with_relu.activation = Activation::relu;
+  return conv2d(x, folded_->weight, folded_->bias, with_relu, residual);
 }
 
 BatchNorm2d::BatchNorm2d(const Params& p, int64_t channels)

@@ -58,13 +58,14 @@ struct Conv2d {
   Conv2d(const Params& p, int64_t in, int64_t out, int kernel, const Conv2dOptions& options = {}, bool with_bias = true,
          std::optional<Init> weight_init = std::nullopt);
   Tensor operator()(const Tensor& x) const;
-  /// relu?(batch norm of the convolution, + residual). Where nothing is recorded and running statistics are used, both
-  /// are folded into one convolution, whose weight is kept until one of the parameters changes.
+  /// relu?(batch norm of the convolution, + residual). Where nothing is recorded and running statistics are used, all
+  /// are one convolution, whose folded and packed weight is kept until one of the parameters changes.
   Tensor operator()(const Tensor& x, const BatchNorm2d& norm, bool relu = false, const Tensor& residual = {}) const;
 
  private:
   struct Folded {
-    Tensor weight, bias;
+    PackedConv2d weight;
+    Tensor bias;
     std::vector<std::pair<uint64_t, uint64_t>> made_from;  // storage and version of the parameters
   };
   ComputeWeight weight_as_, bias_as_;

@@ -6,16 +6,12 @@
 // interleaved.
 #include "kernels/device/grouped_conv.h"
 
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
-
 #include <algorithm>
 #include <cstring>
 #include <vector>
 
 #include "kernels/device/parallel.h"
-#include "kernels/device/pixel_vector.h"
+#include "kernels/device/unit_vector.h"
 
 namespace weft {
 
@@ -24,39 +20,10 @@ namespace {
 constexpr int taps = 3;
 constexpr int64_t piece_bytes = 1024, buffer_bytes = 1 << 18;
 
-// An input to a product: a float, or two neighbouring bf16.
-template <class T> struct UnitOf { using type = float; };
-template <> struct UnitOf<bf16> { using type = uint32_t; };
-template <class T> using Unit = typename UnitOf<T>::type;
-template <class T> constexpr int depth = sizeof(Unit<T>) / sizeof(T);
-
-// Keeps gcc from loading a value anew at each of its uses.
-[[gnu::always_inline]] inline Vector in_register(Vector v) {
-#ifdef __AVX512F__
-  asm("" : "+v"(v));
-#endif
-  return v;
-}
-
-template <class U> [[gnu::always_inline]] inline Vector load_units(const U* from) {
-  return *reinterpret_cast<const Vector*>(from);
-}
-
 // What the lanes take from a pixel: all its first unit or, `shuffled`, each that of its number.
 template <bool shuffled, class U> [[gnu::always_inline]] inline Vector inputs(const U* pixel, const Words& lanes_take) {
   if constexpr (shuffled) return in_register(__builtin_shuffle(load_units(pixel), lanes_take));
-  // x - 0 is x; 0 + x would be computed, since it is not x for -0.
-  return in_register(*reinterpret_cast<const float*>(pixel) - Vector{});
-}
-
-template <class U> [[gnu::always_inline]] inline void multiply_add(Vector& sum, Vector a, Vector b) {
-#ifdef __AVX512BF16__
-  if constexpr (std::is_same_v<U, uint32_t>) {
-    sum = _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
-    return;
-  }
-#endif
-  sum += a * b;
+  return broadcast(pixel);
 }
 
 // The inputs of one vector of outputs: `count` units of its group or groups, `offset` units into the pixel; lane l
@@ -256,15 +223,6 @@ void for_units(int64_t n, int64_t rows, int64_t channels, int64_t piece, const C
   });
 }
 
-inline void store_sums(float* to, const Vector& sums) { store_pixel(to, sums); }
-inline void store_sums(bf16* to, const Vector& sums) {
-#ifdef __AVX512BF16__
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(sums)));
-#else
-  store_pixel(to, sums);
-#endif
-}
-
 // `pixels` pixels of every image of a tile, R apart in `from`, to y: `here` channels of images `image_step` apart.
 template <int R, class T>
 void store_tile(const Vector* from, int64_t pixels, T* y, int64_t c, int64_t image_step, int64_t here) {
@@ -293,7 +251,7 @@ template <class F> void with_tile(const Cut& cut, bool whole, F&& f) {
 
 // in [N, H, W, C] -> out [N, OH, OW, C] with the weights of arranged().
 template <class T, bool shuffled, int P, int stride>
-void convolve(const T* in, const Unit<T>* w, const T* bias, T* out, const GroupedConvSizes& s) {
+void convolve(const T* in, const Unit<T>* w, const T* bias, bool relu, T* out, const GroupedConvSizes& s) {
   using U = Unit<T>;
   using Pieces = Piece<T, P>;
   const Cut cut(s.n, s.oh, s.ow, stride, s.c, Pieces::channels, 16);
@@ -317,6 +275,9 @@ void convolve(const T* in, const Unit<T>* w, const T* bias, T* out, const Groupe
             convolve_tile<U, shuffled, P, stride, R, W, whole>(row + t * stride * R * P, piece.row_step(), p1 - p0,
                                                                source, weights + p0 * units * taps * lanes, start,
                                                                result);
+            if (relu) {
+              for (Vector& sums : result) sums = sums < 0.0f ? Vector{} : sums;
+            }
             store_tile<R>(result, std::min<int64_t>(W, s.ow - t), out + n * image + (y * s.ow + t) * s.c + channel + v,
                           s.c, image, here - v);
           }
@@ -383,25 +344,27 @@ template <class T> Tensor pack_grouped_weights(const Tensor& w, const GroupedCon
   return packed;
 }
 
-template <class T> void grouped_conv_forward(const T* x, const T* w, const T* bias, T* y, const GroupedConvSizes& s) {
+template <class T>
+void grouped_conv_forward(const T* x, const T* w, const T* bias, bool relu, T* y, const GroupedConvSizes& s) {
   const auto* units = reinterpret_cast<const Unit<T>*>(w);
   with_group<T>(s.group, [&]<bool shuffled, int P>() {
-    if (s.stride == 1) return convolve<T, shuffled, P, 1>(x, units, bias, y, s);
-    convolve<T, shuffled, P, 2>(x, units, bias, y, s);
+    if (s.stride == 1) return convolve<T, shuffled, P, 1>(x, units, bias, relu, y, s);
+    convolve<T, shuffled, P, 2>(x, units, bias, relu, y, s);
   });
 }
 
 template <class T> void grouped_conv_backward_data(const T* dy, const T* w, T* dx, const GroupedConvSizes& s) {
   const auto* units = reinterpret_cast<const Unit<T>*>(w);
   with_group<T>(s.group, [&]<bool shuffled, int P>() {
-    s.stride == 1 ? convolve<T, shuffled, P, 1>(dy, units, nullptr, dx, s) : spread<T, shuffled, P>(dy, units, dx, s);
+    if (s.stride == 1) return convolve<T, shuffled, P, 1>(dy, units, nullptr, false, dx, s);
+    spread<T, shuffled, P>(dy, units, dx, s);
   });
 }
 
 template Tensor pack_grouped_weights<float>(const Tensor&, const GroupedConvSizes&, bool);
 template Tensor pack_grouped_weights<bf16>(const Tensor&, const GroupedConvSizes&, bool);
-template void grouped_conv_forward(const float*, const float*, const float*, float*, const GroupedConvSizes&);
-template void grouped_conv_forward(const bf16*, const bf16*, const bf16*, bf16*, const GroupedConvSizes&);
+template void grouped_conv_forward(const float*, const float*, const float*, bool, float*, const GroupedConvSizes&);
+template void grouped_conv_forward(const bf16*, const bf16*, const bf16*, bool, bf16*, const GroupedConvSizes&);
 template void grouped_conv_backward_data(const float*, const float*, float*, const GroupedConvSizes&);
 template void grouped_conv_backward_data(const bf16*, const bf16*, bf16*, const GroupedConvSizes&);
 

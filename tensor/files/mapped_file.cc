@@ -9,10 +9,26 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <mutex>
+
+#include "tensor/files/mapped_memory.h"
 
 namespace weft {
 
 namespace {
+
+// All mappings there are, by their begin.
+struct Mappings {
+  std::mutex mutex;
+  std::map<const char*, const MappedFile*> files;
+};
+
+// Never destroyed: a file may be unmapped when the program ends.
+Mappings& mappings() {
+  static auto* all = new Mappings;
+  return *all;
+}
 
 // Puts strided elements of that many bytes in order.
 template <size_t size>
@@ -45,11 +61,16 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
   check_input(bytes != MAP_FAILED, "{}: cannot be mapped: {}", file->path_, std::strerror(reason));
   file->bytes_ = static_cast<const char*>(bytes);
   file->size_ = size;
+  const std::lock_guard lock(mappings().mutex);
+  if (bytes) mappings().files[file->bytes_] = file.get();
   return file;
 }
 
 MappedFile::~MappedFile() {
-  if (bytes_) munmap(const_cast<char*>(bytes_), size_);
+  if (!bytes_) return;
+  const std::lock_guard lock(mappings().mutex);
+  mappings().files.erase(bytes_);
+  munmap(const_cast<char*>(bytes_), size_);
 }
 
 void MappedFile::forget(std::string_view part) const {
@@ -57,6 +78,16 @@ void MappedFile::forget(std::string_view part) const {
   const uintptr_t begin = (reinterpret_cast<uintptr_t>(part.data()) + page - 1) / page * page;
   const uintptr_t end = reinterpret_cast<uintptr_t>(part.data() + part.size()) / page * page;
   if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+void forget_mapped(const Tensor& tensor) {
+  if (!tensor || !tensor.storage()->owner) return;
+  const auto* bytes = static_cast<const char*>(tensor.raw());
+  const std::lock_guard lock(mappings().mutex);
+  const auto after = mappings().files.upper_bound(bytes);
+  if (after == mappings().files.begin()) return;
+  const MappedFile* file = std::prev(after)->second;
+  if (bytes < file->bytes().data() + file->bytes().size()) file->forget({bytes, static_cast<size_t>(tensor.nbytes())});
 }
 
 std::optional<int64_t> tensor_bytes(const Shape& shape, DType dtype) {

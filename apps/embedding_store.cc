@@ -30,7 +30,7 @@ void EmbeddingStore::open(const std::filesystem::path& file) {
   check_input(made_from_.empty() || found == made_from_,
               "{}: embeddings made from {} were expected but these are from {}: choose another folder", file.string(),
               made_from_, found);
-  const Part part{mapped.tensor("keys"), mapped.tensor("embeddings")};
+  const Part part{mapped.tensor("keys"), mapped.tensor("embeddings"), file};
   check_input(part.keys.dtype() == DType::i64 && part.keys.rank() == 1 && part.embeddings.dtype() == DType::f32 &&
                   part.embeddings.rank() == 2 && part.embeddings.dim(0) == part.keys.dim(0) &&
                   (parts_.empty() || part.embeddings.dim(1) == width()),

@@ -31,6 +31,7 @@ class EmbeddingStore {
   /// One file: mapped, in no particular order.
   struct Part {
     Tensor keys, embeddings;
+    std::filesystem::path file = {};
   };
   const std::vector<Part>& parts() const { return parts_; }
   /// The embeddings of some keys [n, D], copied; an error that names `what` if one is not there.

@@ -1,18 +1,14 @@
 // weft-search: the images or texts of a folder that are nearest to a text or an image.
-#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "apps/embedder.h"
-#include "apps/embedding_store.h"
+#include "apps/index_cache.h"
 #include "apps/program.h"
+#include "apps/search_bench.h"
 #include "data/glami.h"
-#include "kernels/arithmetic.h"
 #include "kernels/cast.h"
 #include "kernels/device/parallel.h"
-#include "kernels/matmul.h"
-#include "kernels/reduce.h"
-#include "models/clip.h"
 #include "tensor/autograd.h"
 
 namespace weft {
@@ -20,8 +16,9 @@ namespace {
 
 struct Options {
   std::filesystem::path data, embeddings, image;
-  std::string text, image_model, text_model, in = "images";
-  int64_t top = 10;
+  std::string text, image_model, text_model, in = "images", index = "auto";
+  int64_t top = 10, probes = default_probes;
+  bool quiet = false;
 };
 
 Tensor query_embedding(const Options& o, DType dtype, Device device) {
@@ -34,28 +31,18 @@ Tensor query_embedding(const Options& o, DType dtype, Device device) {
   return TextEmbedder(o.text_model, 77, dtype, device)(texts);
 }
 
-struct Hit {
-  double score;
-  uint64_t key;
-};
+// With --index auto: more embeddings than this are not compared one by one.
+constexpr int64_t many = 1'000'000;
 
-// The cosine with every embedding, part by part: a catalogue need not fit the device.
-std::vector<Hit> nearest(const EmbeddingStore& store, const Tensor& query, int64_t top, Device device) {
+std::vector<Hit> find(const Options& o, const EmbeddingStore& store, const Tensor& query, Device device) {
   check_input(store.size() > 0, "there are no embeddings to search: run weft-embed first");
-  check_input(store.width() == query.dim(1), "the query has {} dimensions but the embeddings have {}", query.dim(1), store.width());
-  const Tensor unit = normalize(query.to(device));
-  std::vector<Hit> hits;
-  for (const EmbeddingStore::Part& part : store.parts()) {
-    const Tensor cosines = matmul(unit, normalize(part.embeddings.to(device)), {}, {.transpose_b = true});
-    const TopK best = topk(cosines, std::min<int64_t>(top, part.keys.numel()));
-    const Tensor values = best.values.to(Device::cpu), rows = best.indices.to(Device::cpu);
-    for (int64_t i = 0; i < rows.numel(); ++i) {
-      hits.push_back({values.data<float>()[i], static_cast<uint64_t>(part.keys.data<int64_t>()[rows.data<int64_t>()[i]])});
-    }
-    std::stable_sort(hits.begin(), hits.end(), [](const Hit& a, const Hit& b) { return a.score > b.score; });
-    hits.resize(std::min<size_t>(hits.size(), static_cast<size_t>(top)));
-  }
-  return hits;
+  check_input(store.width() == query.dim(1), "the query has {} dimensions but the embeddings have {}", query.dim(1),
+              store.width());
+  const bool exact = o.index == "exact" || (o.index == "auto" && store.size() <= many);
+  if (exact) return nearest(store.parts(), query, o.top, device)[0];
+  const UnitRows rows(store.parts());
+  const ApproximateIndex index = cached_index(store.parts(), rows, o.embeddings / o.in / "index.safetensors", o.quiet);
+  return nearest(index, rows, query, o.top, o.probes)[0];
 }
 
 void search(const Options& o, const CommonOptions& common) {
@@ -64,7 +51,7 @@ void search(const Options& o, const CommonOptions& common) {
   const bool texts = o.in == "texts";
   const EmbeddingStore store(o.embeddings / o.in);
   const Tensor query = cast(query_embedding(o, dtype_from_name(common.dtype), device), DType::f32);
-  const std::vector<Hit> hits = nearest(store, query, o.top, device);
+  const std::vector<Hit> hits = find(o, store, query, device);
 
   // An item that shows each hit: the first of the tables that has it.
   const GlamiTable tables[] = {read_glami(o.data, "train"), read_glami(o.data, "test")};
@@ -102,9 +89,11 @@ void search(const Options& o, const CommonOptions& common) {
 int main(int argc, char** argv) {
   using namespace weft;
   sleep_while_waiting(argv);
+  if (argc > 1 && std::string_view(argv[1]) == "bench") return run_search_bench(argc - 1, argv + 1);
   CLI::App app{"Finds the images or texts of a folder that are nearest to a text or an image, by the cosine of their embeddings\n"
                "(made by weft-embed with models whose embeddings belong together)."};
-  app.footer("Example: weft-search --data data/emoji13 --embeddings embeddings --text \"red shoes\" --text-model models/m-clip");
+  app.footer("Example: weft-search --data data/emoji13 --embeddings embeddings --text \"red shoes\" --text-model models/m-clip\n"
+             "weft-search bench --help: what the approximate index finds of what is there, and how fast");
   Options o;
   CommonOptions common;
   app.add_option("--data", o.data, "Data folder")->required();
@@ -115,12 +104,22 @@ int main(int argc, char** argv) {
   app.add_option("--image-model", o.image_model, "Image model, for --image");
   app.add_option("--in", o.in, "What to find")->check(CLI::IsMember({"images", "texts"}))->capture_default_str();
   app.add_option("--top", o.top, "How many")->check(CLI::Range(1, 10000))->capture_default_str();
+  app.add_option("--index", o.index,
+                 "exact compares the query with every embedding, approximate with those of the nearest cells of an\n"
+                 "index that is made once and kept beside the embeddings; auto: approximate above a million embeddings")
+      ->check(CLI::IsMember({"auto", "exact", "approximate"}))
+      ->capture_default_str();
+  app.add_option("--probes", o.probes, "Cells of the index that are looked at")
+      ->check(CLI::Range(1, 1 << 24))
+      ->capture_default_str();
   common.add_compute(app);
   common.add_json(app);
+  common.add_quiet(app);
   return run_program(argc, argv, app, [&] {
     if (o.text.empty() == o.image.empty()) throw CLI::ValidationError("one of --text and --image is needed");
     if (!o.text.empty() && o.text_model.empty()) throw CLI::ValidationError("--text needs --text-model");
     if (!o.image.empty() && o.image_model.empty()) throw CLI::ValidationError("--image needs --image-model");
+    o.quiet = common.quiet;
     search(o, common);
   });
 }

@@ -8,7 +8,7 @@ preset=${1:-release}
 targets=("${@:2}")
 
 packages=(g++ cmake ninja-build pkg-config libdnnl-dev libstb-dev libutf8proc-dev doctest-dev libcli11-dev nlohmann-json3-dev
-  liblz4-dev libzstd-dev zlib1g-dev libjpeg62-turbo-dev libfmt-dev libpugixml-dev libfreetype-dev libharfbuzz-dev
+  liblz4-dev libzstd-dev zlib1g-dev libjpeg62-turbo-dev libfaiss-dev libopenblas-openmp-dev libfmt-dev libpugixml-dev libfreetype-dev libharfbuzz-dev
   sentencepiece unicode-cldr-core unicode-data fonts-noto-color-emoji fonts-dejavu-core ruby-gemojione python3)
 missing=()
 for package in "${packages[@]}"; do

@@ -54,6 +54,16 @@ search=("$bin/weft-search" --data "$data" --embeddings "$folder/e" --json)
 "${search[@]}" --image "$data/images/1005.jpg" --image-model "$folder/clip" --top 1 >"$folder/same.json"
 "${search[@]}" --image "$data/images/1005.jpg" --image-model "$folder/clip" --in texts --top 5 >"$folder/texts.json"
 expect 2 "one of --text and --image is needed" "${search[@]}"
+# An index that looks everywhere finds the same; it is kept, and a broken one is a line and no more.
+[[ ! -e $folder/e/texts/index.safetensors ]] || fail "auto made an index of 96 texts"
+approximate=("${search[@]}" --image "$data/images/1005.jpg" --image-model "$folder/clip" --in texts --top 5 --index approximate --probes 1000)
+"${approximate[@]}" --quiet >"$folder/approximate.json" 2>"$folder/err"
+[[ ! -s $folder/err && -s $folder/e/texts/index.safetensors ]] || fail "the first index: $(cat "$folder/err")"
+truncate -s 100 "$folder/e/texts/index.safetensors"
+"${approximate[@]}" --quiet >"$folder/again.json" 2>"$folder/err"
+[[ $(wc -l <"$folder/err") == 1 ]] && grep -q "^note: the index is built anew: $folder/e/texts/index.safetensors: " "$folder/err" ||
+  fail "a broken index: $(cat "$folder/err")"
+cmp "$folder/approximate.json" "$folder/again.json" || fail "the index built anew finds other texts"
 
 python3 - "$folder" <<'PYTHON'
 import csv, glob, json, math, struct, sys
@@ -61,7 +71,7 @@ folder = sys.argv[1]
 
 def store(path):
     rows = []
-    for name in sorted(glob.glob(f"{path}/*.safetensors")):
+    for name in sorted(glob.glob(f"{path}/[0-9]*.safetensors")):
         with open(name, "rb") as file:
             header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
             data = file.read()
@@ -125,7 +135,8 @@ def check(name, query, store, field):
         assert abs(hit["score"] - dot(unit(query), unit(store[field(hit)]))) < 1e-5, hit
 
 check("images", targets[3], images, lambda hit: hit["image_id"])
-check("texts", images[1005], texts, lambda hit: key_of(hit["text"]))
+for name in "texts", "approximate":
+    check(name, images[1005], texts, lambda hit: key_of(hit["text"]))
 same = json.load(open(f"{folder}/same.json"))["results"]
 assert same[0]["image_id"] == 1005 and same[0]["score"] > 0.9999, same
 PYTHON

@@ -37,22 +37,82 @@ std::string Modalities::name() const {
   return joined;
 }
 
-Classifier Classifier::load(const std::filesystem::path& folder, Device device) {
-  check_input(std::filesystem::is_directory(folder), "{}: a model folder was expected but there is none",
-              folder.string());
-  const std::filesystem::path config_file = folder / "config.json";
-  const ClassifierConfig config = ClassifierConfig::from_json(read_json_file(config_file), config_file.string());
+namespace {
+
+Classifier load_resnext(const std::filesystem::path& folder, const nlohmann::json& json, Device device) {
+  const auto config = ImageClassifierConfig::from_json(json, (folder / "config.json").string());
+  Classifier c{folder.string(), std::make_unique<ParameterSet>(0, DType::f32, device), nullptr, nullptr, {}};
+  const Params frozen = Params(*c.parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
+  c.resnext = std::make_unique<ImageClassifier>(frozen, config);
+  c.parameters->check_all_used();
+  return c;
+}
+
+Classifier load_embracenet(const std::filesystem::path& folder, const nlohmann::json& json, Device device) {
+  const ClassifierConfig config = ClassifierConfig::from_json(json, (folder / "config.json").string());
   SentencePiece tokenizer = SentencePiece::load(folder / "spiece.model");
   check_input(tokenizer.size() <= config.text.vocab_size && tokenizer.eos_id() >= 0,
               "{}: a tokenizer of at most {} pieces with an end of sentence was expected but it has {} pieces",
               (folder / "spiece.model").string(), config.text.vocab_size, tokenizer.size());
-  auto parameters = std::make_unique<ParameterSet>(0, DType::f32, device);
-  const Params frozen = Params(*parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
+  Classifier c{folder.string(), std::make_unique<ParameterSet>(0, DType::f32, device), nullptr, nullptr,
+               std::move(tokenizer)};
+  const Params frozen = Params(*c.parameters).trainable(false).from(Safetensors(folder / "model.safetensors"));
   std::optional<Safetensors> text_file;
   if (config.text_frozen) text_file.emplace(folder / "text_encoder" / "model.safetensors");
-  auto model = std::make_unique<EmbraceNetClassifier>(frozen, config, text_file ? &*text_file : nullptr);
-  parameters->check_all_used();
-  return {std::move(parameters), std::move(model), std::move(tokenizer)};
+  c.embracenet = std::make_unique<EmbraceNetClassifier>(frozen, config, text_file ? &*text_file : nullptr);
+  c.parameters->check_all_used();
+  return c;
+}
+
+}  // namespace
+
+Classifier Classifier::load(const std::filesystem::path& folder, Device device) {
+  check_input(std::filesystem::is_directory(folder), "{}: a model folder was expected but there is none",
+              folder.string());
+  const std::filesystem::path file = folder / "config.json";
+  const nlohmann::json json = read_json_file(file);
+  const std::string model = ConfigReader(json, file.string()).text("model", "none");
+  check_input(model == "embracenet" || model == "resnext",
+              "{}: model must be \"embracenet\" or \"resnext\", as weft-train writes it, but is \"{}\"", file.string(),
+              model);
+  return model == "resnext" ? load_resnext(folder, json, device) : load_embracenet(folder, json, device);
+}
+
+const std::vector<std::string>& Classifier::categories() const {
+  return resnext ? resnext->config.categories : embracenet->config.categories;
+}
+
+int64_t Classifier::image_height() const {
+  return resnext ? resnext->config.image_height : embracenet->config.image_height;
+}
+
+int64_t Classifier::image_width() const {
+  return resnext ? resnext->config.image_width : embracenet->config.image_width;
+}
+
+Device Classifier::device() const { return resnext ? resnext->device() : embracenet->device(); }
+
+void Classifier::check_reads(const Modalities& modalities) const {
+  check_input(!resnext || (modalities.image && !modalities.text && !modalities.source),
+              "{}: this model (ResNeXt) reads an image alone but {} was given", name, modalities.name());
+}
+
+int64_t Classifier::docked_width() const {
+  return resnext ? static_cast<int64_t>(categories().size()) : embracenet->config.embracement;
+}
+
+Tensor Classifier::dock_images(const Tensor& images) const {
+  return resnext ? (*resnext)(images)
+                 : embracenet->head.dock(image_modality, embracenet->image_encoder.features(images));
+}
+
+Tensor Classifier::join(const Tensors& docked) const {
+  return resnext ? docked[image_modality] : stack_modalities(docked);
+}
+
+Tensor Classifier::logits(const Tensor& joined, const Modalities& modalities, Random* draw) const {
+  if (resnext) return joined;
+  return embracenet->head(joined, modality_weights(joined.dim(0), modalities, embracenet->config.selection), draw);
 }
 
 Tensor dock_texts(const EmbraceNetClassifier& model, const TokenTable& tokens, std::span<const uint32_t> rows,

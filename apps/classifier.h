@@ -1,4 +1,4 @@
-// A trained EmbraceNet classifier as programs use it: its folder, its features, its answers.
+// A trained classifier as programs use it, EmbraceNet or ResNeXt: its folder, its features, its answers.
 #pragma once
 
 #include <array>
@@ -12,6 +12,7 @@
 #include "apps/token_table.h"
 #include "data/loader.h"
 #include "models/embracenet.h"
+#include "models/image_classifier.h"
 
 namespace weft {
 
@@ -24,14 +25,36 @@ struct Modalities {
   std::string name() const;
 };
 
-/// A model folder: config.json, model.safetensors, spiece.model.
+/// A trained model of either kind. Its folder: config.json, model.safetensors; an EmbraceNet's also spiece.model and,
+/// if its text encoder is frozen, text_encoder/.
 struct Classifier {
+  std::string name;  // the folder, for errors
   std::unique_ptr<ParameterSet> parameters;
-  std::unique_ptr<EmbraceNetClassifier> model;
-  SentencePiece tokenizer;
+  std::unique_ptr<EmbraceNetClassifier> embracenet;  // reads text, image and label source; or
+  std::unique_ptr<ImageClassifier> resnext;          // reads the image alone
+  std::optional<SentencePiece> tokenizer;            // an EmbraceNet's
 
   /// Reads and checks the whole folder. Errors name the file and the tensor or key.
   static Classifier load(const std::filesystem::path& folder, Device device = Device::cpu);
+
+  const std::vector<std::string>& categories() const;
+  int64_t image_height() const;
+  int64_t image_width() const;
+  /// Where the parameters are, and so where inputs belong.
+  Device device() const;
+  /// Throws std::runtime_error where something is switched on that the model does not read.
+  void check_reads(const Modalities& modalities) const;
+
+  /// Columns of dock_images().
+  int64_t docked_width() const;
+  /// Images [N, H, W, 3] -> what join() takes for them [N, docked_width()]: an EmbraceNet's docked features, a
+  /// ResNeXt's logits.
+  Tensor dock_images(const Tensor& images) const;
+  /// Docked modalities of n items, one a Modality and undefined where absent -> what logits() takes.
+  Tensor join(const Tensors& docked) const;
+  /// [n, categories], of the modalities that are switched on. With `draw` an EmbraceNet takes one modality for each
+  /// position, without it the expectation.
+  Tensor logits(const Tensor& joined, const Modalities& modalities, Random* draw) const;
 };
 
 /// Docked text [n, C] of some rows in `dtype`. Rows are taken in the order of their lengths, so that little padding is

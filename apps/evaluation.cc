@@ -23,7 +23,7 @@ struct DockedImages {
 };
 
 // The image tower runs once for each distinct image.
-DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& table, const std::vector<uint32_t>& rows,
+DockedImages dock_images(const Classifier& model, const GlamiTable& table, const std::vector<uint32_t>& rows,
                          const EvaluationOptions& options) {
   std::vector<uint32_t> firsts;
   DockedImages result;
@@ -32,10 +32,10 @@ DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& ta
     if (!std::exchange(seen[table[row].image_id], true)) firsts.push_back(row);
   }
   result.docked =
-      Tensor::empty({static_cast<int64_t>(firsts.size()), model.config.embracement}, options.dtype, model.device());
+      Tensor::empty({static_cast<int64_t>(firsts.size()), model.docked_width()}, options.dtype, model.device());
   LoaderOptions load;
-  load.height = static_cast<int>(model.config.image_height);
-  load.width = static_cast<int>(model.config.image_width);
+  load.height = static_cast<int>(model.image_height());
+  load.width = static_cast<int>(model.image_width());
   load.batch = std::max<int64_t>(1, 64 * 64 * 128 / (load.height * load.width));
   load.cache_bytes = 0;
   load.max_broken = options.max_broken;
@@ -44,9 +44,8 @@ DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& ta
   Progress progress("images", static_cast<int64_t>(firsts.size()), "images", options.quiet);
   int64_t done = 0;
   while (const std::optional<Batch> batch = loader.next()) {
-    const Tensor docked = model.head.dock(
-        image_modality, model.image_encoder.features(image_tensor(batch->images, batch->image_count, batch->height,
-                                                                  batch->width, options.dtype, model.device())));
+    const Tensor docked = model.dock_images(image_tensor(batch->images, batch->image_count, batch->height, batch->width,
+                                                         options.dtype, model.device()));
     result.docked.leading(done, done + batch->image_count).copy_from(docked);
     for (size_t i = 0; i < batch->items.size(); ++i)
       result.row_of[table[batch->items[i]].image_id] = done + batch->image_of_item[i];
@@ -54,6 +53,14 @@ DockedImages dock_images(const EmbraceNetClassifier& model, const GlamiTable& ta
     progress.update(done);
   }
   return result;
+}
+
+void dock_text_and_source(const EmbraceNetClassifier& model, const GlamiTable& table, const TokenTable& tokens,
+                          std::span<const uint32_t> rows, DType dtype, Tensors& docked) {
+  docked[text_modality] = dock_texts(model, tokens, rows, dtype);
+  const int64_t sources = model.head.config.inputs[source_modality];
+  docked[source_modality] =
+      model.head.dock(source_modality, source_tensor(table, rows, sources, dtype, model.device()));
 }
 
 nlohmann::json json_rows(const std::vector<AccuracyRow>& rows) {
@@ -100,12 +107,14 @@ void AccuracyCounter::finish(std::vector<AccuracyRow>& rows, std::vector<Accurac
   if (without_flags_.items > 0) without_flags.push_back(named(without_flags_, "all"));
 }
 
-Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& tokenizer, const GlamiTable& table,
-                    const std::vector<uint32_t>& all_rows, const EvaluationOptions& options, const GlamiTable* train,
+Evaluation evaluate(const Classifier& model, const GlamiTable& table, const std::vector<uint32_t>& all_rows,
+                    const EvaluationOptions& options, const GlamiTable* train,
                     const std::vector<uint32_t>& train_rows) {
   check_input(!all_rows.empty(), "{}: there is nothing to evaluate", table.file().string());
+  for (const Modalities& m : options.modalities) model.check_reads(m);
   const NoGrad no_grad;
   Evaluation result;
+  const bool sampled = options.sampled && model.embracenet;
   const bool images_wanted =
       std::any_of(options.modalities.begin(), options.modalities.end(), [](const Modalities& m) { return m.image; });
   DockedImages images;
@@ -126,34 +135,32 @@ Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& toke
   result.majority = table.categories().name(top->first);
   result.majority_top1 = static_cast<double>(top->second) / static_cast<double>(result.items);
 
-  const TokenTable tokens(tokenizer, table, model.config.max_tokens);
+  std::optional<TokenTable> tokens;
+  if (model.embracenet) tokens.emplace(*model.tokenizer, table, model.embracenet->config.max_tokens);
   std::vector<AccuracyCounter> counters;
   for (const Modalities& m : options.modalities) {
     counters.emplace_back(table, m.name(), "expected");
-    if (options.sampled) counters.emplace_back(table, m.name(), "sampled");
+    if (sampled) counters.emplace_back(table, m.name(), "sampled");
   }
   Random random{options.seed};
   constexpr size_t batch = 1024;
-  Progress progress("texts", result.items, "items", options.quiet);
+  Progress progress(model.embracenet ? "texts" : "answers", result.items, "items", options.quiet);
   for (size_t begin = 0; begin < rows.size(); begin += batch) {
     const std::span<const uint32_t> part(rows.data() + begin, std::min(batch, rows.size() - begin));
     const int64_t n = static_cast<int64_t>(part.size());
     Tensors docked(modality_count);
-    docked[text_modality] = dock_texts(model, tokens, part, options.dtype);
+    if (model.embracenet) dock_text_and_source(*model.embracenet, table, *tokens, part, options.dtype, docked);
     if (images_wanted) {
       std::vector<int64_t> index;
       for (uint32_t row : part) index.push_back(images.row_of.at(table[row].image_id));
       docked[image_modality] = index_select(images.docked, Tensor::from(index, {n}));
     }
-    docked[source_modality] = model.head.dock(
-        source_modality,
-        source_tensor(table, part, model.head.config.inputs[source_modality], options.dtype, model.device()));
-    const Tensor stacked = stack_modalities(docked);
+    const Tensor joined = model.join(docked);
     size_t c = 0;
     for (const Modalities& m : options.modalities) {
       for (Random* draw : {static_cast<Random*>(nullptr), &random}) {
-        if (draw && !options.sampled) continue;
-        const Tensor logits = model.head(stacked, modality_weights(n, m, model.config.selection), draw);
+        if (draw && !sampled) continue;
+        const Tensor logits = model.logits(joined, m, draw);
         const int64_t k = std::min<int64_t>(5, logits.dim(1));
         const Tensor best = topk(logits, k).indices.to(Device::cpu);
         for (int64_t i = 0; i < n; ++i) {

@@ -13,7 +13,8 @@ namespace weft {
 
 struct EvaluationOptions {
   std::vector<Modalities> modalities{{true, true, false}, {false, true, false}, {true, false, false}};
-  bool sampled = true;  // also rows with one drawn modality a position, as the reference code does at inference
+  bool sampled = true;  // also rows with one drawn modality a position, as the reference code does at inference with
+                        // an EmbraceNet
   uint64_t seed = 0;    // of that draw
   DType dtype = DType::f32;
   int64_t max_broken = 0;  // images that may be unreadable: their items are left out and counted
@@ -58,10 +59,10 @@ struct Evaluation {
   std::string to_text() const;
 };
 
-/// Evaluates the rows of a table whose categories are the model's. `train` is what naive Bayes learns from; null leaves
-/// it out.
-Evaluation evaluate(const EmbraceNetClassifier& model, const SentencePiece& tokenizer, const GlamiTable& table,
-                    const std::vector<uint32_t>& rows, const EvaluationOptions& options,
-                    const GlamiTable* train = nullptr, const std::vector<uint32_t>& train_rows = {});
+/// Evaluates the rows of a table whose categories are the model's, which must read every modality asked for. `train` is
+/// what naive Bayes learns from; null leaves it out.
+Evaluation evaluate(const Classifier& model, const GlamiTable& table, const std::vector<uint32_t>& rows,
+                    const EvaluationOptions& options, const GlamiTable* train = nullptr,
+                    const std::vector<uint32_t>& train_rows = {});
 
 }  // namespace weft

@@ -1,4 +1,4 @@
-// weft-train embracenet: its options and its run.
+// weft-train embracenet and weft-train resnext: their options and their run.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -21,7 +21,13 @@ enum class LossKind {
   text,      // that of the text alone: pretrains a text encoder
 };
 
+enum class ClassifierKind {
+  embracenet,  // text and image, perhaps the label source
+  resnext,     // the image alone: what says something about texts or modalities has no effect
+};
+
 struct TrainingOptions {
+  ClassifierKind kind = ClassifierKind::embracenet;
   std::filesystem::path data, out;
   std::string text_encoder = "scratch",
               image_encoder = "scratch";  // or a folder with config.json and model.safetensors
@@ -50,7 +56,30 @@ struct TrainingOptions {
   static TrainingOptions small();
 };
 
+/// A subcommand of weft-train, `embracenet` or `resnext`.
+class TrainingCommand {
+ public:
+  /// The arguments are looked through for --recipe, which decides the defaults of the other options.
+  TrainingCommand(CLI::App& app, int argc, char** argv, ClassifierKind kind);
+  bool chosen() const { return command_->parsed(); }
+  void run();
+
+ private:
+  template <class Value> CLI::Option* option(const char* names, Value& value, const char* text) {
+    return command_->add_option(names, value, text)->capture_default_str();
+  }
+  void add_data_options();
+  void add_step_options();
+  void add_text_options();
+  void add_image_options();
+
+  CLI::App* command_;
+  TrainingOptions o_;
+  CommonOptions common_;
+  std::string recipe_ = "small", labels_ = "all", pooling_, loss_, size_, schedule_;
+};
+
 /// Trains and writes the model folder. Throws on bad input; an interrupt saves a checkpoint and throws.
-void train_embracenet(const TrainingOptions& options, const CommonOptions& common);
+void train_classifier(const TrainingOptions& options, const CommonOptions& common);
 
 }  // namespace weft

@@ -24,18 +24,19 @@ double TrainingStep::operator()(const Batch& batch, int64_t step, double learnin
   return can_be_recorded(batch) ? recorded_step(batch, step, learning_rate) : eager_step(batch, step, learning_rate);
 }
 
-// The rows of p_.tokens that stand for the items of a batch.
+// The rows of the token table that stand for the items of a batch.
 std::vector<uint32_t> TrainingStep::text_rows(const Batch& batch) {
-  return p_.tokens.with_some_names(batch.items, p_.options.name_only, p_.random);
+  return p_.tokens ? p_.tokens->with_some_names(batch.items, p_.options.name_only, p_.random) : batch.items;
 }
 
 Tensor TrainingStep::text_features(const std::vector<uint32_t>& items) {
+  if (!p_.tokens) return {};
   if (one_text_shape()) return text_features(inputs_of_texts(items));
   // Sorted by length and cut into parts, the texts need about half the padding.
   std::vector<uint32_t> order(items.size());
   std::iota(order.begin(), order.end(), 0u);
   std::stable_sort(order.begin(), order.end(),
-                   [&](uint32_t a, uint32_t b) { return p_.tokens.length(items[a]) < p_.tokens.length(items[b]); });
+                   [&](uint32_t a, uint32_t b) { return p_.tokens->length(items[a]) < p_.tokens->length(items[b]); });
   Tensors parts;
   std::vector<int64_t> place(items.size());
   for (int chunk = 0; chunk < text_chunks; ++chunk) {
@@ -46,8 +47,8 @@ Tensor TrainingStep::text_features(const std::vector<uint32_t>& items) {
       part.push_back(items[order[i]]);
       place[order[i]] = static_cast<int64_t>(i);
     }
-    const TokenizedBatch texts = p_.tokens.batch(part, true, p_.options.token_drop, &p_.random);
-    parts.push_back(p_.model.text_features(texts.ids, texts.mask, p_.dtype, &p_.random));
+    const TokenizedBatch texts = p_.tokens->batch(part, true, p_.options.token_drop, &p_.random);
+    parts.push_back(embracenet().text_features(texts.ids, texts.mask, p_.dtype, &p_.random));
   }
   return index_select(concat(parts, 0), Tensor::from(place, {static_cast<int64_t>(place.size())}));
 }
@@ -73,14 +74,16 @@ bool TrainingStep::one_text_shape() const {
 }
 
 TrainingStep::TextInputs TrainingStep::inputs_of_texts(const std::vector<uint32_t>& items) {
+  if (!p_.tokens) return {};
   if (p_.cache) return {{}, {}, p_.cache->rows(items)};
-  const TokenizedBatch texts = p_.tokens.batch(items, false, p_.options.token_drop, &p_.random);
+  const TokenizedBatch texts = p_.tokens->batch(items, false, p_.options.token_drop, &p_.random);
   return {texts.ids, texts.mask, {}};
 }
 
 Tensor TrainingStep::text_features(const TextInputs& texts) {
-  if (texts.cached.defined()) return texts.cached.to(p_.model.device());
-  return p_.model.text_features(texts.ids, texts.mask, p_.dtype, &p_.random);
+  if (!p_.tokens) return {};
+  if (texts.cached.defined()) return texts.cached.to(p_.classifier.device());
+  return embracenet().text_features(texts.ids, texts.mask, p_.dtype, &p_.random);
 }
 
 TrainingStep::StepInputs TrainingStep::inputs_of(const Batch& batch) {
@@ -88,11 +91,12 @@ TrainingStep::StepInputs TrainingStep::inputs_of(const Batch& batch) {
   StepInputs in;
   in.images = Tensor::from(batch.images, {batch.image_count, batch.height, batch.width, 3});
   in.image_of_item = cast(Tensor::from(batch.image_of_item, {B}), DType::i64);
+  in.labels = cast(Tensor::from(batch.labels, {B}), DType::i64);
+  if (p_.classifier.resnext) return in;
   if (p_.options.use_source) {
-    const int64_t sources = p_.model.head.config.inputs[source_modality];
+    const int64_t sources = embracenet().head.config.inputs[source_modality];
     in.source = source_tensor(p_.table, batch.items, sources, p_.dtype, Device::cpu);
   }
-  in.labels = cast(Tensor::from(batch.labels, {B}), DType::i64);
   if (p_.options.loss == LossKind::separate) in.labels = concat({in.labels, in.labels, in.labels}, 0);
   in.weights = modality_weights(B, {true, true, p_.options.use_source});
   if (p_.options.loss == LossKind::dropout && p_.random.reserve(1).uniform(0) < 0.5f) {
@@ -101,16 +105,25 @@ TrainingStep::StepInputs TrainingStep::inputs_of(const Batch& batch) {
   return in;
 }
 
+Tensor TrainingStep::images_of(const StepInputs& in) const {
+  return cast(in.images.to(p_.classifier.device()), p_.dtype);
+}
+
 Tensor TrainingStep::loss(const Tensor& text_features, const StepInputs& in) {
-  const EmbraceNet& head = p_.model.head;
+  if (!p_.classifier.resnext) return joint_loss(text_features, in);
+  const Tensor logits = index_select((*p_.classifier.resnext)(images_of(in)), in.image_of_item);
+  return cross_entropy(logits, in.labels, {.label_smoothing = p_.options.label_smoothing});
+}
+
+Tensor TrainingStep::joint_loss(const Tensor& text_features, const StepInputs& in) {
+  const EmbraceNet& head = embracenet().head;
   const CrossEntropyOptions cross{.label_smoothing = p_.options.label_smoothing};
   const Tensor text = head.dock(text_modality, text_features);
   if (p_.options.loss == LossKind::text) return cross_entropy(head.post(text), in.labels, cross);
-  const Tensor images = cast(in.images.to(p_.model.device()), p_.dtype);
-  const Tensor image =
-      index_select(head.dock(image_modality, p_.model.image_encoder.features(images)), in.image_of_item);
+  const Tensor features = embracenet().image_encoder.features(images_of(in));
+  const Tensor image = index_select(head.dock(image_modality, features), in.image_of_item);
   Tensor source;
-  if (in.source.defined()) source = head.dock(source_modality, in.source.to(p_.model.device()));
+  if (in.source.defined()) source = head.dock(source_modality, in.source.to(p_.classifier.device()));
   const Tensor joint = embracement(stack_modalities({text, image, source}), in.weights, &p_.random);
   if (p_.options.loss != LossKind::separate) return cross_entropy(head.post(joint), in.labels, cross);
   // One product for all three; the mean over 3 B rows is a third of the sum of the losses.
@@ -129,9 +142,9 @@ double TrainingStep::eager_step(const Batch& batch, int64_t step, double learnin
   const Tensor value = loss(text, inputs_of(batch));
   backward(value);
   const double number = checked_loss(value.item(), batch, step);
-  if (p_.options.clip > 0) clip_by_global_norm(p_.parameters, p_.options.clip);
+  if (p_.options.clip > 0) clip_by_global_norm(parameters(), p_.options.clip);
   p_.optimizer.step(learning_rate);
-  p_.parameters.clear_gradients();
+  parameters().clear_gradients();
   if (p_.ema) p_.ema->update();
   ran_eagerly_ = ran_eagerly_ || static_cast<int64_t>(batch.items.size()) == p_.options.batch;
   return number;
@@ -155,9 +168,9 @@ double TrainingStep::recorded_step([[maybe_unused]] const Batch& batch, [[maybe_
     r.graph.emplace([&] {
       const Tensor value = loss(text_features(r.texts), r.in);
       backward(value);
-      if (p_.options.clip > 0) r.norm = clip_gradients(p_.parameters, p_.options.clip);
+      if (p_.options.clip > 0) r.norm = clip_gradients(parameters(), p_.options.clip);
       p_.optimizer.step(learning_rate);
-      p_.parameters.clear_gradients();
+      parameters().clear_gradients();
       if (p_.ema) p_.ema->update();
       r.loss = value.detach();
     }, &p_.random);

@@ -1,9 +1,11 @@
-// One step of weft-train embracenet: from a batch to changed parameters, op by op or as a recorded CUDA graph.
+// One step of weft-train embracenet or resnext, from a batch to changed parameters: op by op, or as a recorded CUDA
+// graph.
 #pragma once
 
 #include <optional>
 #include <vector>
 
+#include "apps/classifier.h"
 #include "apps/text_cache.h"
 #include "apps/training.h"
 #include "data/loader.h"
@@ -17,10 +19,9 @@ namespace weft {
 /// What a step works on.
 struct TrainingParts {
   const TrainingOptions& options;
-  const EmbraceNetClassifier& model;
-  const ParameterSet& parameters;
+  const Classifier& classifier;
   const GlamiTable& table;
-  const TokenTable& tokens;
+  const TokenTable* tokens;  // of an EmbraceNet, else null
   const TextCache* cache;  // of a frozen text encoder's features, else null
   Optimizer& optimizer;
   Ema* ema;  // or null
@@ -50,10 +51,14 @@ class TrainingStep {
   StepInputs inputs_of(const Batch& batch);
   Tensor random_single_modality(int64_t rows);
 
+  const EmbraceNetClassifier& embracenet() const { return *p_.classifier.embracenet; }
+  const ParameterSet& parameters() const { return *p_.classifier.parameters; }
   std::vector<uint32_t> text_rows(const Batch& batch);
   Tensor text_features(const std::vector<uint32_t>& items);
   Tensor text_features(const TextInputs& texts);
   Tensor loss(const Tensor& text_features, const StepInputs& in);
+  Tensor joint_loss(const Tensor& text_features, const StepInputs& in);
+  Tensor images_of(const StepInputs& in) const;
   double eager_step(const Batch& batch, int64_t step, double learning_rate);
   double recorded_step(const Batch& batch, int64_t step, double learning_rate);
   bool can_be_recorded(const Batch& batch) const;

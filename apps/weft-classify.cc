@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
   CommonOptions common;
   app.add_option("--model", model, "Model folder")->required();
   app.add_option("--image", image_file, "A JPEG or PNG");
-  app.add_option("--text", text, "Name and description, in any of the 13 languages");
+  app.add_option("--text", text, "Name and description, in any of the 13 languages; not for a ResNeXt");
   app.add_option("--geo", geo, "Country of the text (cz, sk, ...); checked, but the model does not look at it");
   app.add_option("--top", top, "Answers")->check(CLI::Range(1, 1000))->capture_default_str();
   common.add_compute(app);
@@ -36,27 +36,26 @@ int main(int argc, char** argv) {
           "--geo", "one of cz sk ro gr si hu hr es lt lv tr ee bg was expected but '" + geo + "' was given");
     const DType dtype = dtype_from_name(common.dtype);
     const Classifier classifier = Classifier::load(model, device_from_name(common.device));
-    const EmbraceNetClassifier& net = *classifier.model;
+    const Modalities present{app.count("--text") > 0, !image_file.empty(), false};
+    classifier.check_reads(present);
     const NoGrad no_grad;
     Tensors docked(modality_count);
-    if (app.count("--text")) {
-      const TokenTable tokens(classifier.tokenizer, text, net.config.max_tokens);
+    if (present.text) {
+      const EmbraceNetClassifier& net = *classifier.embracenet;
+      const TokenTable tokens(*classifier.tokenizer, text, net.config.max_tokens);
       const uint32_t row[] = {0};
       docked[text_modality] = dock_texts(net, tokens, row, dtype);
     }
-    if (!image_file.empty()) {
-      const int h = static_cast<int>(net.config.image_height), w = static_cast<int>(net.config.image_width);
-      docked[image_modality] = net.head.dock(
-          image_modality, net.image_encoder.features(image_tensor(
-                              resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype, net.device())));
+    if (present.image) {
+      const int h = static_cast<int>(classifier.image_height()), w = static_cast<int>(classifier.image_width());
+      docked[image_modality] = classifier.dock_images(image_tensor(
+          resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype, classifier.device()));
     }
-    const Modalities present{docked[text_modality].defined(), docked[image_modality].defined(), false};
-    const Tensor logits =
-        net.head(stack_modalities(docked), modality_weights(1, present, net.config.selection), nullptr);
+    const Tensor logits = classifier.logits(classifier.join(docked), present, nullptr);
     const TopK best = topk(softmax(cast(logits.to(Device::cpu), DType::f32)), std::min<int64_t>(top, logits.dim(1)));
     nlohmann::json answers = nlohmann::json::array();
     for (int64_t i = 0; i < best.values.numel(); ++i) {
-      const std::string& name = net.config.categories[best.indices.data<int64_t>()[i]];
+      const std::string& name = classifier.categories()[best.indices.data<int64_t>()[i]];
       const double probability = best.values.data<float>()[i];
       if (common.json)
         answers.push_back({{"category", name}, {"probability", probability}});

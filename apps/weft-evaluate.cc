@@ -35,7 +35,8 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"all", "human"}))
       ->capture_default_str();
   app.add_option("--modalities", modalities,
-                 "What the model sees: text, image, source, joined with +; may be given several times")
+                 "What the model sees: text, image, source, joined with +; may be given several times. A ResNeXt sees "
+                 "the image alone")
       ->capture_default_str();
   app.add_option("--validation", validation, "With --split train: only the share that weft-train --validation held out")
       ->check(CLI::Range(0.0, 0.9));
@@ -64,8 +65,11 @@ int main(int argc, char** argv) {
     options.max_broken = max_broken;
     options.quiet = common.quiet || json_file == "-";
     const Classifier classifier = Classifier::load(model, device_from_name(common.device));
-    if (image_selection > 0) classifier.model->config.selection[image_modality] = image_selection;
-    const CategoryIndex categories = CategoryIndex(classifier.model->config.categories);
+    if (classifier.resnext && app.count("--modalities") == 0) options.modalities = {{false, true, false}};
+    if (image_selection > 0 && classifier.embracenet) {
+      classifier.embracenet->config.selection[image_modality] = image_selection;
+    }
+    const CategoryIndex categories = CategoryIndex(classifier.categories());
     const GlamiOptions reading{.human_labels = labels == "human", .categories = &categories};
     const GlamiTable table = read_glami(data, split, reading);
     std::optional<GlamiTable> train;
@@ -77,8 +81,7 @@ int main(int argc, char** argv) {
       train_rows.resize(train->size());
       std::iota(train_rows.begin(), train_rows.end(), 0u);
     }
-    const Evaluation result =
-        evaluate(*classifier.model, classifier.tokenizer, table, rows, options, train ? &*train : nullptr, train_rows);
+    const Evaluation result = evaluate(classifier, table, rows, options, train ? &*train : nullptr, train_rows);
     if (json_file == "-") {
       fmt::print("{}\n", result.to_json().dump(2));
       return;

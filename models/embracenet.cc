@@ -64,15 +64,10 @@ ClassifierConfig ClassifierConfig::from_json(const nlohmann::json& json, const s
   c.selection = {read.number("text_selection", 1e-6, 1e6, 1), read.number("image_selection", 1e-6, 1e6, 1),
                  read.number("source_selection", 1e-6, 1e6, 1)};
   c.text_frozen = read.flag("text_frozen");
-  c.categories = read.texts("categories");
+  c.categories = read.sorted_texts("categories");
   c.label_sources = read.texts("label_sources");
   check_input(!c.categories.empty() && !c.label_sources.empty(), "{}: categories and label_sources must not be empty",
               file);
-  for (size_t i = 1; i < c.categories.size(); ++i) {
-    check_input(c.categories[i - 1] < c.categories[i],
-                "{}: categories must be distinct and sorted by their bytes but \"{}\" comes before \"{}\"", file,
-                c.categories[i - 1], c.categories[i]);
-  }
   return c;
 }
 

@@ -75,6 +75,16 @@ std::vector<std::string> ConfigReader::texts(const char* key) const {
   return result;
 }
 
+std::vector<std::string> ConfigReader::sorted_texts(const char* key) const {
+  std::vector<std::string> result = texts(key);
+  for (size_t i = 1; i < result.size(); ++i) {
+    check_input(result[i - 1] < result[i],
+                "{}: {} must be distinct and sorted by their bytes but \"{}\" comes before \"{}\"", file_, key,
+                result[i - 1], result[i]);
+  }
+  return result;
+}
+
 const json& ConfigReader::object(const char* key) const {
   const json* value = find(key, false);
   check_input(value->is_object(), "{}: {} must be an object but is a {}", file_, key, value->type_name());

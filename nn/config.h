@@ -22,6 +22,8 @@ class ConfigReader {
   bool flag(const char* key, std::optional<bool> otherwise = std::nullopt) const;
   std::vector<int64_t> integers(const char* key, size_t count, int64_t low, int64_t high) const;
   std::vector<std::string> texts(const char* key) const;
+  /// Texts that are distinct and sorted by their bytes.
+  std::vector<std::string> sorted_texts(const char* key) const;
   /// The object under a key.
   const nlohmann::json& object(const char* key) const;
 

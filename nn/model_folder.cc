@@ -12,7 +12,11 @@ void save_model_folder(const std::filesystem::path& folder, const nlohmann::json
   check_input(!error, "{}: the folder cannot be made: {}", folder.string(), error.message());
   AtomicFile file(folder / "config.json");
   file.write(config.dump(2) + "\n");
-  set.save(folder / "model.safetensors", {{"format", "pt"}});
+  std::vector<NamedTensor> list;
+  for (const Parameter& p : set.all()) {
+    if (p.trainable || p.kind == Parameter::Kind::buffer) list.push_back({p.name, p.tensor.detach()});
+  }
+  write_safetensors(folder / "model.safetensors", list, {{"format", "pt"}});
   file.commit();
 }
 

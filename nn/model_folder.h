@@ -9,7 +9,8 @@
 namespace weft {
 
 /// Makes the folder if need be and replaces both files, each of them atomically; the config is written before the
-/// weights and gets its name after them, so that an error such as a full disk leaves the model that was there.
+/// weights and gets its name after them, so that an error such as a full disk leaves the model that was there. Frozen
+/// parameters are left out: they are those of another folder.
 void save_model_folder(const std::filesystem::path& folder, const nlohmann::json& config, const ParameterSet& set);
 
 }  // namespace weft

@@ -47,8 +47,7 @@ std::vector<Thing> things_of(const GlamiTable& table, uint64_t seed) {
 
 // The first categories of pictures by their looks, `shown` each.
 std::vector<std::vector<int>> answers(const Classifier& classifier, const std::vector<Image>& pictures) {
-  const EmbraceNetClassifier& net = *classifier.model;
-  const int64_t h = net.config.image_height, w = net.config.image_width, part = 64;
+  const int64_t h = classifier.image_height(), w = classifier.image_width(), part = 64;
   std::vector<std::vector<int>> result;
   for (size_t first = 0; first < pictures.size(); first += part) {
     const auto count = std::min<int64_t>(part, static_cast<int64_t>(pictures.size() - first));
@@ -59,10 +58,8 @@ std::vector<std::vector<int>> answers(const Classifier& classifier, const std::v
       pixels.insert(pixels.end(), one.begin(), one.end());
     }
     Tensors docked(modality_count);
-    docked[image_modality] = net.head.dock(
-        image_modality, net.image_encoder.features(image_tensor(pixels, count, h, w, DType::f32, net.device())));
-    const Tensor logits =
-        net.head(stack_modalities(docked), modality_weights(count, {false, true, false}, net.config.selection), nullptr);
+    docked[image_modality] = classifier.dock_images(image_tensor(pixels, count, h, w, DType::f32, classifier.device()));
+    const Tensor logits = classifier.logits(classifier.join(docked), {false, true, false}, nullptr);
     const int64_t k = std::min(shown, logits.dim(1));
     const Tensor best = topk(logits, k).indices.to(Device::cpu);
     for (int64_t i = 0; i < count; ++i) {
@@ -91,7 +88,7 @@ class DrawingEvaluator {
         cascade_(cascade),
         data_(data),
         o_(options),
-        categories_(classifier.model->config.categories),
+        categories_(classifier.categories()),
         table_(read_glami(data, options.split, {.categories = &categories_})) {
     check_input(cascade.encoder.has_value(), "the cascade has no text encoder");
     std::vector<Thing> things = things_of(table_, o_.seed);
@@ -252,7 +249,7 @@ int run_drawing_evaluation(int argc, char** argv) {
     return app.add_option(names, value, text)->capture_default_str();
   };
   app.add_option("--model", model, "Cascade (weft-train cascade)")->required();
-  app.add_option("--classifier", classifier_folder, "Classifier (weft-train embracenet), whose image branch answers")
+  app.add_option("--classifier", classifier_folder, "Classifier (weft-train embracenet or resnext), whose image branch answers")
       ->required();
   app.add_option("--data", data, "Data folder")->required();
   option("--split", o.split, "Whose names are drawn: train, which the cascade has learnt, or test")

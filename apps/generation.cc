@@ -238,7 +238,7 @@ void Generator::run() {
     fmt::print("{} of {} x {} pixels, {} with {} steps, guidance {}, {} on {}; about {} MiB of memory\n",
                total_ == 1 ? "1 picture" : fmt::format("{} pictures", total_), r_.size, r_.size, r_.sampler, r_.steps,
                r_.guidance, r_.dtype, common_.device,
-               sampling_bytes(model_, batch, r_.guidance != 1, options_.dtype) >> 20);
+               sampling_bytes(model_, batch, r_.guidance != 1, options_.dtype, unets_) >> 20);
     std::fflush(stdout);
   }
   pictures_.assign(static_cast<size_t>(total_), Image(static_cast<int>(r_.size), static_cast<int>(r_.size)));

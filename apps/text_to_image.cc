@@ -103,19 +103,22 @@ NoiseSource seeded_noise(std::vector<uint64_t> seeds) {
   };
 }
 
-int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype) {
+int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype, int64_t unets) {
   const Cascade& cascade = *model.cascade;
   constexpr int64_t program = 48 << 20;  // with its libraries and the code that oneDNN makes, measured
   // A master weight, its copy in the dtype of the computation, and oneDNN's packed form of that.
   const int64_t of_weight = 4 + (dtype == DType::f32 ? 4 : 2 * size_of(dtype));
-  int64_t step = 0;
-  for (size_t i = 0; i < cascade.unets.size(); ++i) {
+  int64_t step = 0, weights = 0;
+  for (const NamedTensor& t : model.parameters->named_tensors()) {
+    for (int64_t i = 0; i < unets; ++i) weights += t.name.starts_with(fmt::format("unets.{}.", i)) ? t.tensor.numel() : 0;
+  }
+  for (size_t i = 0; i < static_cast<size_t>(unets); ++i) {
     const int64_t pixels = (guided ? 2 : 1) * rows * cascade.config.image_sizes[i] * cascade.config.image_sizes[i];
     // The widest place is the first block of the last way up: its input of two widths, that normed, that through
     // SiLU, and the skips of the levels above; below it every level has a quarter of the pixels. 14 is measured.
     step = std::max(step, pixels * cascade.config.unets[i].dim * 14 * size_of(dtype));
   }
-  return program + model.parameters->parameter_count() * of_weight + step;
+  return program + weights * of_weight + step;
 }
 
 namespace {

@@ -51,8 +51,8 @@ EncodedTexts encode_texts(const SentencePiece& tokenizer, const T5Encoder& encod
 NoiseSource seeded_noise(std::vector<uint64_t> seeds);
 
 /// Bytes that drawing takes, estimated: the program, weights, their copies in the dtype of the computation, and the
-/// tensors of a step.
-int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype);
+/// tensors of a step. `unets`: how many of the UNets take part, from the first; the others' weights stay in their file.
+int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype, int64_t unets);
 
 /// One picture for each text, whose noise comes from the seed beside it, in parts of `batch` pictures. `on_step` hears
 /// of every step.

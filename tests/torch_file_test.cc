@@ -51,13 +51,37 @@ std::string view(int32_t offset, const std::vector<int32_t>& shape, const std::v
   return pickled(tensor(storage("0", 4), integer(offset), numbers(shape), numbers(strides)) + ".", {std::string(16, '\0')});
 }
 
+// A file as before PyTorch 1.6 of a value's pickle and its storages, each with the count that it claims.
+struct Stored {
+  int64_t count;
+  std::string bytes;
+};
+std::string legacy(const std::string& value, const std::vector<std::string>& keys, const std::vector<Stored>& storages,
+                   const std::string& version = "M\xe9\x03", const std::string& machine_order = "\x88") {
+  std::string file("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
+  file += protocol + version + "." + protocol + "}" + text("little_endian") + machine_order + "s." + protocol + value;
+  file += protocol + "](";
+  for (const std::string& key : keys) file += text(key);
+  file += "e.";
+  for (const Stored& s : storages) file += bytes_of(s.count) + s.bytes;
+  return file;
+}
+// ('storage', type, key, location, count, view)
+std::string old_storage(std::string_view key, int32_t count, const std::string& view = "N",
+                        std::string_view type = "FloatStorage") {
+  return tuple({text("storage"), global("torch", type), text(key), text("cpu"), integer(count), view}) + "Q";
+}
+std::string old_tensor(const std::string& storage, int32_t offset, int32_t count) {
+  return tensor(storage, integer(offset), numbers({count}), numbers({1}));
+}
+
 }  // namespace
 
 TEST_CASE("every tensor that PyTorch and NumPy wrote has its values") {
   const Safetensors expected(goldens / "expected.safetensors");
   size_t compared = 0;
-  for (const char* name : {"checkpoint.pt", "protocol.bin", "old_layout.pt", "tensor.pt", "scripted.pt", "array_c.npy",
-                           "array_fortran.npy", "array_half.npy", "arrays.npz"}) {
+  for (const char* name : {"checkpoint.pt", "protocol.bin", "legacy.pt", "python2.pt", "old_layout.pt", "tensor.pt",
+                           "scripted.pt", "array_c.npy", "array_fortran.npy", "array_half.npy", "arrays.npz"}) {
     CAPTURE(name);
     const TensorFile file(goldens / name);
     CHECK_FALSE(file.entries().empty());
@@ -112,19 +136,24 @@ TEST_CASE("TorchScript is read through its objects") {
   CHECK(file.find("blocks.2.weight")->dtype == DType::f16);
 }
 
-TEST_CASE("PyTorch's old format and compressed arrays are refused by name") {
-  const auto refusal = [](const char* name) {
-    try {
-      const TensorFile file(goldens / name);
-    } catch (const std::runtime_error& e) {
-      return std::string(e.what()).substr((goldens / name).string().size());
-    }
-    return std::string("accepted");
-  };
-  CHECK(refusal("legacy.pt") ==
-        ": this is PyTorch's format from before 1.6, which is no zip archive and is not read: save it again with "
-        "torch.save(torch.load(FILE), NEW)");
-  CHECK(refusal("compressed.npz") == ": member 'c.npy': compressed arrays are not read: write them with numpy.savez");
+TEST_CASE("compressed arrays are refused by name") {
+  CHECK_THROWS_WITH_AS(TensorFile(goldens / "compressed.npz"),
+                       ((goldens / "compressed.npz").string() +
+                        ": member 'c.npy': compressed arrays are not read: write them with numpy.savez").c_str(),
+                       std::runtime_error);
+}
+
+TEST_CASE("the format of before 1.6 has the dtypes, values and shared storages that the archive has") {
+  const TensorFile old(goldens / "legacy.pt"), archive(goldens / "checkpoint.pt");
+  CHECK(old.format() == "PyTorch");
+  REQUIRE(old.entries().size() == archive.entries().size());
+  for (const auto& entry : archive.entries()) {
+    CAPTURE(entry.name);
+    REQUIRE(old.find(entry.name));
+    CHECK(old.find(entry.name)->dtype == entry.dtype);
+  }
+  const Pickle& pickle = old.torch()->pickle();
+  CHECK(pickle.find(pickle.root(), "big")->integer == int64_t{1} << 40);
 }
 
 TEST_CASE("attacks on the archive") {
@@ -182,8 +211,8 @@ TEST_CASE("attacks on the pickle: what is not on the list") {
   CHECK(pickled(global("__torch__.evil", "M") + ")\x81.") ==
         "2: the name '__torch__.evil M' is not one that a file of tensors needs: refused");
   CHECK(pickled(global("os\x1b[2J", "a")) == "2: the name 'os\\x1b[2J a' is not one that a file of tensors needs: refused");
-  // INST, OBJ, EXT1, NEWOBJ_EX, STACK_GLOBAL, MEMOIZE, FRAME, INT, PERSID, POP, DUP, BINBYTES, LONG.
-  for (const char op : std::string("io\x82\x92\x93\x94\x95IPV02B" "L")) {
+  // INST, OBJ, EXT1, NEWOBJ_EX, STACK_GLOBAL, MEMOIZE, FRAME, INT, PERSID, POP, DUP, BINBYTES, LONG, BINSTRING, SHORT_BINSTRING.
+  for (const char op : std::string("io\x82\x92\x93\x94\x95IPV02BTU" "L")) {
     CHECK(pickled(std::string(1, op) + ".").ends_with("is not one that a file of tensors needs: refused"));
   }
   CHECK(pickled("cos") == "2: a name that ends with a line break was expected");
@@ -254,6 +283,104 @@ TEST_CASE("attacks on storages and strides") {
   CHECK(pickled(storage(std::string(300, 'k'), 4) + ".").ends_with("a key of at most 256 bytes was expected"));
   const std::string flag = tensor(storage("0", 1, "BoolStorage"), integer(0), ")", ")") + ".";
   CHECK(pickled(flag, {"\2"}) == "tensor 'tensor': every bool must be 0 or 1 but one is not");
+}
+
+TEST_CASE("attacks on the format of before 1.6") {
+  const std::string four(16, 0), one = old_tensor(old_storage("k", 4), 0, 4) + ".";
+  const std::string good = legacy(one, {"k"}, {{4, four}});
+  CHECK(outcome(good) == "tensors tensor");
+  CHECK(outcome(legacy("}.", {}, {})) == "tensors");
+
+  // Its first three pickles.
+  CHECK(
+      outcome("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x18." + good.substr(15))
+          .starts_with("a safetensors, PyTorch (.pt, .pth, .bin), .npy or .npz file was expected but it begins with "));
+  CHECK(outcome(good.substr(0, 15)) == "byte 15: 1 bytes were expected but 0 are left");
+  CHECK(outcome(legacy(one, {"k"}, {{4, four}}, "M\xea\x03")) ==
+        "byte 15: PyTorch's protocol 1001 was expected but another is there");
+  CHECK(outcome(legacy(one, {"k"}, {{4, four}}, text("1001"))) ==
+        "byte 15: PyTorch's protocol 1001 was expected but another is there");
+  const std::string order = "byte 21: numbers of a little-endian machine were expected but it does not say so";
+  CHECK(outcome(legacy(one, {"k"}, {{4, four}}, "M\xe9\x03", "\x89")) == order);
+  CHECK(outcome(legacy(one, {"k"}, {{4, four}}, "M\xe9\x03", "N")) == order);
+  CHECK(outcome(legacy(global("os", "system") + text("ls") + "\x85R.", {}, {})) ==
+        "byte 47: the name 'os system' is not one that a file of tensors needs: refused");
+
+  // Cut anywhere, it is refused.
+  for (size_t size = 15; size < good.size(); ++size) CHECK_FALSE(outcome(good.substr(0, size)).starts_with("tensors"));
+  CHECK(outcome(good.substr(0, good.size() - 1))
+            .ends_with("storage 'k': 4 elements of f32 were expected but 15 bytes are left"));
+  CHECK(outcome(good.substr(0, good.size() - 17))
+            .ends_with("the count of storage 'k' was expected but 7 bytes are left"));
+  CHECK(outcome(good + "x").ends_with("nothing may follow the last storage but 1 bytes do"));
+
+  // Counts.
+  CHECK(outcome(legacy(one, {"k"}, {{3, four}})).ends_with("storage 'k': 4 elements were announced but it has 3"));
+  CHECK(outcome(legacy(one, {"k"}, {{-1, four}})).ends_with("storage 'k': 4 elements were announced but it has -1"));
+  CHECK(outcome(legacy(one, {"k"}, {{int64_t{1} << 62, four}}))
+            .ends_with("4 elements were announced but it has 4611686018427387904"));
+  const std::string huge = std::string("\x8a\x08") + bytes_of(int64_t{1} << 62);
+  const std::string claims =
+      tuple({text("storage"), global("torch", "FloatStorage"), text("k"), text("cpu"), huge, "N"}) + "Q";
+  CHECK(outcome(legacy(old_tensor(claims, 0, 4) + ".", {"k"}, {{int64_t{1} << 62, four}}))
+            .ends_with("storage 'k': 4611686018427387904 elements of f32 were expected but 16 bytes are left"));
+  CHECK(outcome(legacy(old_tensor(old_storage("k", -4), 0, 4) + ".", {"k"}, {{-4, four}}))
+            .ends_with("a persistent id must name a storage, its type, key, place and count but does not"));
+  CHECK(outcome(legacy(old_tensor(old_storage("k", 4), 1, 4) + ".", {"k"}, {{4, four}}))
+            .ends_with("must lie in its storage 'k' of 4 elements but does not"));
+
+  // Keys.
+  CHECK(outcome(legacy(one, {}, {})) == "storage 'k': the list of keys must have it but has not");
+  CHECK(outcome(legacy(one, {"k", "k"}, {{4, four}, {4, four}})) ==
+        "storage 'k': every key must be listed once but it is twice");
+  CHECK(outcome(legacy(one, {"k", "m"}, {{4, four}, {4, four}})) == "storage 'm': the value must name it but does not");
+  const auto two = [&](const std::string& second) {
+    return "(" + old_tensor(old_storage("k", 4), 0, 4) + second + "t.";
+  };
+  CHECK(outcome(legacy(two(old_tensor(old_storage("k", 4), 0, 2)), {"k"}, {{4, four}})) == "tensors 0 1");
+  CHECK(outcome(legacy(two(old_tensor(old_storage("k", 5), 0, 2)), {"k"}, {{4, four}})) ==
+        "storage 'k': 4 elements of f32 were announced, and then 5 of f32");
+  CHECK(outcome(legacy(two(old_tensor(old_storage("k", 4, "N", "IntStorage"), 0, 2)), {"k"}, {{4, four}})) ==
+        "storage 'k': 4 elements of f32 were announced, and then 4 of i32");
+  std::string listed = good;
+  listed.replace(listed.rfind("](" + text("k") + "e."), 10, std::string("](Ne.}").substr(0, 5));
+  CHECK(outcome(listed).find("a list of keys was expected but one is None") != std::string::npos);
+
+  // Views of a storage.
+  const auto view = [&](int32_t begin, int32_t count, int32_t offset, int32_t elements) {
+    const std::string id = old_storage("k", 4, tuple({text("v"), integer(begin), integer(count)}));
+    return outcome(legacy(old_tensor(id, offset, elements) + ".", {"k"}, {{4, four}}));
+  };
+  CHECK(view(1, 3, 1, 2) == "tensors tensor");
+  CHECK(view(1, 3, 1, 3).ends_with("must lie in its storage 'k' of 3 elements but does not"));
+  CHECK(view(1, 4, 0, 1).ends_with("a view of 4 elements from 1 on must lie in its storage of 4 but does not"));
+  CHECK(view(-1, 4, 0, 1).ends_with("a view of 4 elements from -1 on must lie in its storage of 4 but does not"));
+  CHECK(view(1, -1, 0, 1).ends_with("a view of -1 elements from 1 on must lie in its storage of 4 but does not"));
+  CHECK(outcome(legacy(old_tensor(old_storage("k", 4, "]"), 0, 4) + ".", {"k"}, {{4, four}}))
+            .ends_with("a storage's view must have a key, a first element and a count but has not"));
+
+  // What only such files may have; and what changes elements where it should say whether they need a gradient.
+  CHECK(pickled("U\1x.") == "2: instruction 0x55 is not one that a file of tensors needs: refused");
+  CHECK(pickled(old_storage("k", 4) + ".")
+            .ends_with("a persistent id must name a storage, its type, key, place and count but does not"));
+  CHECK(outcome(legacy(storage("k", 4) + ".", {}, {}))
+            .ends_with("a persistent id must name a storage, its type, key, place and count but does not"));
+  const std::string t = old_tensor(old_storage("k", 4), 0, 4);
+  CHECK(outcome(legacy(t + tuple({"\x88", "\x89", "}"}) + "b.", {"k"}, {{4, four}})) == "tensors tensor");
+  CHECK(outcome(
+            legacy(t + tuple({old_storage("k", 4), integer(0), numbers({4}), numbers({0})}) + "b.", {"k"}, {{4, four}}))
+            .ends_with("a tensor cannot have a state"));
+  CHECK(pickled(tensor(storage("0", 4), integer(0), numbers({4}), numbers({1})) + tuple({"\x88", "\x89", "}"}) + "b.",
+                {four})
+            .ends_with("a tensor cannot have a state"));
+  const std::string ordered = global("collections", "OrderedDict");
+  CHECK(outcome(legacy(ordered + "](](" + text("a") + t + "ee\x85R.", {"k"}, {{4, four}})) == "tensors a");
+  CHECK(outcome(legacy(ordered + "](](" + text("a") + "ee\x85R.", {}, {}))
+            .ends_with("an OrderedDict must have pairs of a key and a value"));
+  CHECK(
+      outcome(legacy(ordered + "](Ne\x85R.", {}, {})).ends_with("an OrderedDict must have pairs of a key and a value"));
+  CHECK(outcome(legacy(std::string(2'000'000, 'N') + ".", {}, {}))
+            .ends_with("at most 1048576 values may lie on the stack"));
 }
 
 TEST_CASE("attacks on names, depth and memory") {

@@ -16,8 +16,8 @@ constexpr std::string_view kind_names[] = {"None",   "a boolean", "a whole numbe
                                            "a tensor", "an opaque value", "a global name"};
 
 // What the names on the allowlist stand for.
-enum class Name : uint8_t { ordered_dict, rebuild_tensor, rebuild_parameter, numpy_scalar, numpy_dtype, encode, typed_list,
-                            restore_type, storage, script_class };
+enum class Name : uint8_t { ordered_dict, rebuild_tensor, rebuild_old_tensor, rebuild_parameter, numpy_scalar, numpy_dtype,
+                            encode, typed_list, restore_type, storage, script_class };
 struct AllowedName {
   std::string_view module, name;
   Name meaning;
@@ -26,7 +26,9 @@ struct AllowedName {
 constexpr AllowedName allowed_names[] = {
     {"collections", "OrderedDict", Name::ordered_dict},
     {"torch._utils", "_rebuild_tensor_v2", Name::rebuild_tensor},
+    {"torch._utils", "_rebuild_tensor", Name::rebuild_old_tensor},
     {"torch._utils", "_rebuild_parameter", Name::rebuild_parameter},
+    {"torch.nn.parameter", "Parameter", Name::rebuild_parameter},
     {"numpy.core.multiarray", "scalar", Name::numpy_scalar},
     {"numpy._core.multiarray", "scalar", Name::numpy_scalar},
     {"numpy", "dtype", Name::numpy_dtype},
@@ -59,13 +61,14 @@ std::string_view name_of(Kind kind) { return kind_names[static_cast<size_t>(kind
 class PickleMachine {
  public:
   PickleMachine(Pickle& pickle, std::string label, const Pickle::Options& options)
-      : p_(pickle), bytes_(pickle.bytes_), label_(std::move(label)), options_(options) {}
+      : p_(pickle), bytes_(pickle.bytes_), label_(std::move(label)), options_(options), at_(options.begin) {}
 
   void run() {
     while (!step()) {
     }
     expect(stack_.size() == 1 && marks_.empty(), "one value must be left at the end but there are {}", stack_.size());
-    expect(at_ == bytes_.size(), "nothing may follow the end but {} bytes do", bytes_.size() - at_);
+    expect(options_.legacy || at_ == bytes_.size(), "nothing may follow the end but {} bytes do", bytes_.size() - at_);
+    p_.end_ = at_;
     p_.root_ = stack_.back();
   }
 
@@ -183,9 +186,10 @@ class PickleMachine {
 
   const AllowedName& pop_global() { return allowed_names[pop(Kind::global, "what is called").index]; }
 
-  void build_tensor(std::span<const PickleValue> args) {
-    const bool whole = args.size() >= 6 && args.size() <= 7 && args[0].is(Kind::storage) && args[1].is(Kind::integer) &&
-                       args[2].is(Kind::tuple) && args[3].is(Kind::tuple);
+  // After the strides: whether it needs a gradient, its hooks, metadata; PyTorch 0.3 had none of them.
+  void build_tensor(std::span<const PickleValue> args, size_t least, size_t most) {
+    const bool whole = args.size() >= least && args.size() <= most && args[0].is(Kind::storage) &&
+                       args[1].is(Kind::integer) && args[2].is(Kind::tuple) && args[3].is(Kind::tuple);
     expect(whole, "a tensor must have a storage, an offset, a shape and strides but has not");
     spend(320);  // the record, and what its list of the file's tensors takes
     PickledTensor t;
@@ -208,15 +212,27 @@ class PickleMachine {
     }
   }
 
+  // Python 2 gives it a list of [key, value].
+  void ordered_dict(std::span<const PickleValue> args) {
+    const bool with_items = options_.legacy && args.size() == 1 && args[0].is(Kind::list);
+    expect(args.empty() || with_items, "an OrderedDict must begin empty but has {} arguments", args.size());
+    push_sequence(Kind::dict, {});
+    if (!with_items) return;
+    for (const PickleValue& pair : p_.sequences_[args[0].index]) {
+      const bool two = pair.is(Kind::list) || pair.is(Kind::tuple);
+      expect(two && p_.sequences_[pair.index].size() == 2, "an OrderedDict must have pairs of a key and a value");
+      set_items(p_.sequences_[pair.index]);
+    }
+  }
+
   void reduce() {
     const PickleValue tuple = pop(Kind::tuple, "a call's arguments");
     const AllowedName& called = pop_global();
     const std::vector<PickleValue>& args = p_.sequences_[tuple.index];
     switch (called.meaning) {
-      case Name::ordered_dict:
-        expect(args.empty(), "an OrderedDict must begin empty but has {} arguments", args.size());
-        return push_sequence(Kind::dict, {});
-      case Name::rebuild_tensor: return build_tensor(args);
+      case Name::ordered_dict: return ordered_dict(args);
+      case Name::rebuild_tensor: return build_tensor(args, 6, 7);
+      case Name::rebuild_old_tensor: return build_tensor(args, 4, 4);
       case Name::rebuild_parameter:
         expect(!args.empty() && args[0].is(Kind::tensor), "a parameter must be made of a tensor");
         return push(args[0]);
@@ -250,21 +266,45 @@ class PickleMachine {
       expect(p_.sequences_[target.index].empty(), "an object must get its state once");
       return append(target, {&state, 1});
     }
-    expect(target.is(Kind::dict) || target.is(Kind::opaque), "{} cannot have a state", name_of(target.kind));
+    const bool parameter = options_.legacy && target.is(Kind::tensor) && is_parameter_state(state);
+    expect(target.is(Kind::dict) || target.is(Kind::opaque) || parameter, "{} cannot have a state", name_of(target.kind));
   }
 
-  // ('storage', type, key, location, count): torch.serialization's persistent id.
+  // (needs a gradient, volatile, hooks), as PyTorch 0.3 wrote it: nothing that changes the elements.
+  bool is_parameter_state(const PickleValue& state) const {
+    if (!state.is(Kind::tuple)) return false;
+    const auto& items = p_.sequences_[state.index];
+    return items.size() == 3 && items[0].is(Kind::boolean) && items[1].is(Kind::boolean);
+  }
+
+  // ('storage', type, key, location, count): torch.serialization's persistent id; before 1.6 with None or (key, first
+  // element, count) of a view after it.
   void persistent_id() {
     const PickleValue id = pop(Kind::tuple, "a persistent id");
     const auto& items = p_.sequences_[id.index];
-    const bool whole = items.size() == 5 && items[0].is(Kind::text) && p_.text(items[0]) == "storage" &&
-                       items[1].is(Kind::global) && allowed_names[items[1].index].meaning == Name::storage &&
-                       items[2].is(Kind::text) && items[4].is(Kind::integer) && items[4].integer >= 0;
+    const bool whole = items.size() == (options_.legacy ? 6 : 5) && items[0].is(Kind::text) &&
+                       p_.text(items[0]) == "storage" && items[1].is(Kind::global) &&
+                       allowed_names[items[1].index].meaning == Name::storage && items[2].is(Kind::text) &&
+                       items[4].is(Kind::integer) && items[4].integer >= 0;
     expect(whole, "a persistent id must name a storage, its type, key, place and count but does not");
-    spend(64);
-    p_.storages_.push_back(
-        {p_.text(items[2]), allowed_names[items[1].index].dtype, static_cast<uint64_t>(items[4].integer)});
+    spend(80);
+    const auto count = static_cast<uint64_t>(items[4].integer);
+    PickledStorage storage{p_.text(items[2]), allowed_names[items[1].index].dtype, count, 0, count};
+    if (options_.legacy && !items[5].is(Kind::none)) view(items[5], storage);
+    p_.storages_.push_back(storage);
     push_indexed(Kind::storage, p_.storages_.size() - 1);
+  }
+  void view(const PickleValue& value, PickledStorage& storage) const {
+    const std::span<const PickleValue> items = p_.items(value);
+    const bool whole = value.is(Kind::tuple) && items.size() == 3 && items[0].is(Kind::text) &&
+                       items[1].is(Kind::integer) && items[2].is(Kind::integer);
+    expect(whole, "a storage's view must have a key, a first element and a count but has not");
+    const auto begin = static_cast<uint64_t>(items[1].integer), count = static_cast<uint64_t>(items[2].integer);
+    expect(begin <= storage.count && count <= storage.count - begin,
+           "a view of {} elements from {} on must lie in its storage of {} but does not", items[2].integer,
+           items[1].integer, storage.count);
+    storage.begin = begin;
+    storage.count = count;
   }
 
   void put(uint64_t index) {
@@ -282,8 +322,7 @@ class PickleMachine {
     push(memo_[index]);
   }
 
-  void text() {
-    const auto length = number<uint32_t>();
+  void text(uint32_t length) {
     PickleValue v{Kind::text, length};
     v.index = at_;
     take(length);
@@ -306,7 +345,7 @@ class PickleMachine {
   bool step() {
     begin_ = at_;
     const auto op = static_cast<unsigned char>(take(1)[0]);
-    expect((begin_ == 0) == (op == 0x80), "a pickle must begin with its protocol, once, but byte 0x{:02x} is there", op);
+    expect((begin_ == options_.begin) == (op == 0x80), "a pickle must begin with its protocol, once, but byte 0x{:02x} is there", op);
     switch (op) {
       case 0x80: {
         const auto protocol = number<uint8_t>();
@@ -332,7 +371,12 @@ class PickleMachine {
       case 'M': push_integer(number<uint16_t>()); break;
       case 0x8a: long_integer(); break;
       case 'G': real(); break;
-      case 'X': text(); break;
+      case 'X': text(number<uint32_t>()); break;
+      case 'T':
+      case 'U':  // Python 2's
+        expect(options_.legacy, "instruction 0x{:02x} is not one that a file of tensors needs: refused", op);
+        text(op == 'T' ? number<uint32_t>() : number<uint8_t>());
+        break;
       case 'q': put(number<uint8_t>()); break;
       case 'r': put(number<uint32_t>()); break;
       case 'h': get(number<uint8_t>()); break;
@@ -364,7 +408,7 @@ class PickleMachine {
   std::string_view bytes_;
   std::string label_;
   Pickle::Options options_;
-  uint64_t at_ = 0, begin_ = 0;  // the next byte; where the instruction began
+  uint64_t at_, begin_ = 0;  // the next byte; where the instruction began
   std::vector<PickleValue> stack_, memo_;
   std::vector<size_t> marks_;
 };

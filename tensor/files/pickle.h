@@ -42,7 +42,8 @@ std::string_view name_of(PickleValue::Kind kind);
 struct PickledStorage {
   std::string_view key;  // of the archive's member
   DType dtype = DType::f32;
-  uint64_t count = 0;  // elements
+  uint64_t count = 0;                   // elements
+  uint64_t begin = 0, whole_count = 0;  // where a view begins in the storage, and that one's elements
 };
 
 /// A view of a storage; nothing is checked against it yet.
@@ -58,6 +59,8 @@ class Pickle {
   struct Options {
     uint64_t memory = uint64_t{32} << 20;  // bytes that the values may take
     bool torch_script = false;             // objects of `__torch__` classes are allowed
+    bool legacy = false;                   // of before PyTorch 1.6: other bytes follow, storages may be views of storages
+    uint64_t begin = 0;                    // the first byte; errors name bytes of the whole
   };
 
   /// Runs the whole pickle. Errors (std::runtime_error) are one line begun with `label` and the byte: an instruction or
@@ -65,6 +68,8 @@ class Pickle {
   Pickle(std::string_view bytes, std::string label, const Options& options);
 
   const PickleValue& root() const { return root_; }
+  /// The byte after the last one that was read.
+  uint64_t end() const { return end_; }
   /// Elements of a list or tuple; keys and values of a dict by turns, in the order of writing; an object's state.
   std::span<const PickleValue> items(const PickleValue& value) const;
   std::string_view text(const PickleValue& value) const { return bytes_.substr(value.index, value.length); }
@@ -77,6 +82,7 @@ class Pickle {
  private:
   friend class PickleMachine;
   std::string_view bytes_;
+  uint64_t end_ = 0;
   PickleValue root_;
   std::deque<std::vector<PickleValue>> sequences_;  // of lists, tuples, dicts and objects
   std::deque<PickledStorage> storages_;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tensor/atomic_file.h"
+#include "tensor/files/legacy_torch.h"
 #include "tensor/json_file.h"
 
 namespace weft {
@@ -49,7 +50,7 @@ void TensorFile::add_part(const fs::path& path) {
     Npy npy{file, parse_npz(ZipArchive(file))};
     for (const NamedArray& a : npy.arrays) add_entry(a.name, a.array.dtype, a.array.shape, &a - npy.arrays.data());
     parts_->push_back(std::move(npy));
-  } else if (ZipArchive::is_zip(bytes) || TorchFile::is_legacy(bytes)) {
+  } else if (ZipArchive::is_zip(bytes) || is_legacy_torch(bytes)) {
     auto torch = std::make_shared<const TorchFile>(file);
     format_ = torch->is_torch_script() ? "TorchScript" : "PyTorch";
     for (const TorchFile::Entry& e : torch->entries()) add_entry(e.name, e.dtype, e.shape, &e - torch->entries().data());

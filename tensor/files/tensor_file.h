@@ -1,5 +1,5 @@
-// Named tensors from a file of any format that weft reads: safetensors, PyTorch's zip archives, TorchScript, .npy, .npz,
-// and models in several files with an index. One door, whatever lies behind it.
+// Named tensors from a file of any format that weft reads: safetensors, PyTorch's, TorchScript, .npy, .npz, and models in
+// several files with an index. One door, whatever lies behind it.
 #pragma once
 
 #include <filesystem>

@@ -4,6 +4,7 @@
 #include <unordered_set>
 
 #include "tensor/atomic_file.h"
+#include "tensor/files/legacy_torch.h"
 
 namespace weft {
 
@@ -88,63 +89,63 @@ bool is_contiguous(const Shape& shape, const Shape& strides) {
 
 }  // namespace
 
-bool TorchFile::is_legacy(std::string_view bytes) {
-  // A pickle of the number 0x1950a86a20f9469cfc6c.
-  return bytes.starts_with("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.");
-}
-
-TorchFile::TorchFile(std::shared_ptr<const MappedFile> file) : archive_([&] {
-  check_input(!is_legacy(file->bytes()),
-              "{}: this is PyTorch's format from before 1.6, which is no zip archive and is not read: save it again with "
-              "torch.save(torch.load(FILE), NEW)",
-              file->path());
-  check_input(ZipArchive::is_zip(file->bytes()), "{}: offset 0: a zip archive was expected", file->path());
-  return ZipArchive(file);
-}()) {
-  folder_ = folder_of(archive_);
-  torch_script_ = archive_.find(folder_ + "constants.pkl") != nullptr;
-  if (const auto* order = archive_.find(folder_ + "byteorder")) {
-    check_input(archive_.bytes(*order) == "little", "{}: byteorder: \"little\" was expected but it is {}", archive_.path(),
-                quote(archive_.bytes(*order)));
+TorchFile::TorchFile(std::shared_ptr<const MappedFile> file) : file_(std::move(file)), label_(file_->path()) {
+  if (is_legacy_torch(file_->bytes())) {
+    LegacyTorch legacy = read_legacy_torch(*file_);
+    pickle_ = std::move(legacy.pickle);
+    bytes_ = std::move(legacy.storages);
+  } else {
+    read_archive();
   }
-  const uint64_t size = archive_.file()->bytes().size();
-  const std::string label = fmt::format("{}: {}data.pkl", archive_.path(), folder_);
-  const std::string_view pickle = archive_.bytes(*archive_.find(folder_ + "data.pkl"));
-  pickle_ = std::make_unique<Pickle>(
-      pickle, label, Pickle::Options{.memory = (uint64_t{16} << 20) + size / 2, .torch_script = torch_script_});
-  check_storages();
-  check_tensors(label);
+  check_tensors();
   std::string name;
-  TensorLister(*pickle_, archive_.path(), (uint64_t{16} << 20) + size / 4, entries_).list(pickle_->root(), name, 0);
+  const uint64_t memory = (uint64_t{16} << 20) + file_->bytes().size() / 4;
+  TensorLister(*pickle_, file_->path(), memory, entries_).list(pickle_->root(), name, 0);
   std::unordered_set<std::string_view> names;
   for (const Entry& e : entries_) {
     check_input(names.insert(e.name).second, "{}: tensor {}: every name must occur once but it occurs twice",
-                archive_.path(), quote(e.name));
+                file_->path(), quote(e.name));
   }
 }
 
-void TorchFile::check_storages() {
+void TorchFile::read_archive() {
+  check_input(ZipArchive::is_zip(file_->bytes()), "{}: offset 0: a zip archive was expected", file_->path());
+  const ZipArchive archive(file_);
+  const std::string folder = folder_of(archive);  // of all members, with its slash
+  torch_script_ = archive.find(folder + "constants.pkl") != nullptr;
+  if (const auto* order = archive.find(folder + "byteorder")) {
+    check_input(archive.bytes(*order) == "little", "{}: byteorder: \"little\" was expected but it is {}", archive.path(),
+                quote(archive.bytes(*order)));
+  }
+  label_ = fmt::format("{}: {}data.pkl", archive.path(), folder);
+  const uint64_t memory = (uint64_t{16} << 20) + file_->bytes().size() / 2;
+  pickle_ = std::make_unique<Pickle>(archive.bytes(*archive.find(folder + "data.pkl")), label_,
+                                     Pickle::Options{.memory = memory, .torch_script = torch_script_});
+  find_storages(archive, folder);
+}
+
+void TorchFile::find_storages(const ZipArchive& archive, const std::string& folder) {
   bytes_.reserve(pickle_->storages().size());
   std::string name;
   for (const PickledStorage& s : pickle_->storages()) {
-    check_input(s.key.size() <= 256, "{}: storage {}: a key of at most 256 bytes was expected", archive_.path(), quote(s.key));
-    name = folder_ + "data/" + std::string(s.key);
-    const ZipArchive::Member* member = archive_.find(name);
-    check_input(member, "{}: member {} is missing", archive_.path(), quote(name));
-    const std::string_view bytes = archive_.bytes(*member);
+    check_input(s.key.size() <= 256, "{}: storage {}: a key of at most 256 bytes was expected", archive.path(), quote(s.key));
+    name = folder + "data/" + std::string(s.key);
+    const ZipArchive::Member* member = archive.find(name);
+    check_input(member, "{}: member {} is missing", archive.path(), quote(name));
+    const std::string_view bytes = archive.bytes(*member);
     const auto element = static_cast<uint64_t>(size_of(s.dtype));
     check_input(bytes.size() % element == 0 && bytes.size() / element == s.count,
-                "{}: member {}: {} elements of {} were announced but it has {} bytes", archive_.path(), quote(name), s.count,
+                "{}: member {}: {} elements of {} were announced but it has {} bytes", archive.path(), quote(name), s.count,
                 s.dtype, bytes.size());
     bytes_.push_back(bytes);
   }
 }
 
-void TorchFile::check_tensors(const std::string& label) const {
+void TorchFile::check_tensors() const {
   // Every tensor of the pickle is reached by its storage's index, whether it will be listed or not.
   for (const PickledTensor& t : pickle_->tensors()) {
     const PickledStorage& s = pickle_->storages()[t.storage];
-    check_input(tensor_bytes(t.shape, s.dtype).has_value(), "{}: shape {} has more bytes than can be counted", label, t.shape);
+    check_input(tensor_bytes(t.shape, s.dtype).has_value(), "{}: shape {} has more bytes than can be counted", label_, t.shape);
     const auto count = static_cast<uint64_t>(t.shape.numel());
     if (count == 0) continue;
     uint64_t last = t.offset;
@@ -156,21 +157,21 @@ void TorchFile::check_tensors(const std::string& label) const {
     }
     check_input(inside && last < s.count && count <= s.count,
                 "{}: a tensor of shape {}, strides {} and offset {} must lie in its storage {} of {} elements but does not",
-                label, t.shape, t.strides, t.offset, quote(s.key), s.count);
+                label_, t.shape, t.strides, t.offset, quote(s.key), s.count);
   }
 }
 
 void TorchFile::forget(const Entry& entry) const {
-  archive_.file()->forget(bytes_[pickle_->tensors()[entry.tensor].storage]);
+  file_->forget(bytes_[pickle_->tensors()[entry.tensor].storage]);
 }
 
 Tensor TorchFile::tensor(const Entry& entry) const {
   const PickledTensor& t = pickle_->tensors()[entry.tensor];
   const auto element = static_cast<size_t>(size_of(entry.dtype));
-  const std::string label = fmt::format("{}: tensor {}", archive_.path(), quote(entry.name));
+  const std::string label = fmt::format("{}: tensor {}", file_->path(), quote(entry.name));
   if (t.shape.numel() == 0) return Tensor::empty(t.shape, entry.dtype);
   const std::string_view storage = bytes_[t.storage].substr(t.offset * element);
-  if (is_contiguous(t.shape, t.strides)) return tensor_at(storage, t.shape, entry.dtype, archive_.file(), label);
+  if (is_contiguous(t.shape, t.strides)) return tensor_at(storage, t.shape, entry.dtype, file_, label);
   return strided_tensor_at(storage, t.shape, t.strides, entry.dtype, label);
 }
 

@@ -1,6 +1,7 @@
-// PyTorch's files: the zip archives of torch.save since PyTorch 1.6 (.pt, .pth, .bin) and of torch.jit.save, in which
-// the state dicts of sub-modules are a graph of objects (github.com/pytorch/pytorch, torch/serialization.py and
-// torch/csrc/jit/serialization). Compiled code in the latter is never looked at.
+// PyTorch's files: the zip archives of torch.save since PyTorch 1.6 (.pt, .pth, .bin), what it wrote before
+// (tensor/files/legacy_torch.h), and the archives of torch.jit.save, in which the state dicts of sub-modules are a graph
+// of objects (github.com/pytorch/pytorch, torch/serialization.py and torch/csrc/jit/serialization). Compiled code in the
+// latter is never looked at.
 #pragma once
 
 #include <memory>
@@ -23,13 +24,11 @@ class TorchFile {
     uint64_t tensor = 0;  // index in the pickle
   };
 
-  /// Reads the archive's directory and its pickle and checks every storage and every tensor against the archive: a
-  /// storage has exactly the bytes that its elements need, a tensor's strides stay inside of it, and no tensor has more
-  /// elements than its storage. Errors (std::runtime_error) are one line with file and place; PyTorch's format from
-  /// before 1.6 is refused by name. Names that occur twice, and values more than 64 levels deep, are errors.
+  /// Reads the archive's directory and its pickle and checks every storage and every tensor against the file: a storage
+  /// has exactly the bytes that its elements need, a tensor's strides stay inside of it, and no tensor has more elements
+  /// than its storage. Errors (std::runtime_error) are one line with file and place. Names that occur twice, and values
+  /// more than 64 levels deep, are errors.
   explicit TorchFile(std::shared_ptr<const MappedFile> file);
-  /// Whether the bytes begin as torch.save's format of before PyTorch 1.6.
-  static bool is_legacy(std::string_view bytes);
 
   const std::vector<Entry>& entries() const { return entries_; }
   /// The value that was saved, with what is no tensor.
@@ -42,11 +41,12 @@ class TorchFile {
   void forget(const Entry& entry) const;
 
  private:
-  void check_storages();
-  void check_tensors(const std::string& label) const;
+  void read_archive();
+  void find_storages(const ZipArchive& archive, const std::string& folder);
+  void check_tensors() const;
 
-  ZipArchive archive_;
-  std::string folder_;  // of all members, with its slash
+  std::shared_ptr<const MappedFile> file_;
+  std::string label_;  // of errors in the pickle
   bool torch_script_ = false;
   std::unique_ptr<Pickle> pickle_;
   std::vector<std::string_view> bytes_;  // of every storage of the pickle

@@ -11,12 +11,16 @@ its tensors as `FILE/NAME`: bf16 and f16 as f32, since every bf16 and f16 is an 
   old_layout.pt   the same archive as PyTorch 1.6 to 2.0 laid it out: no byteorder, .format_version or .data folder
   tensor.pt       a tensor alone
   scripted.pt     torch.jit.script of nested modules (not the deprecated tracing)
-  legacy.pt       the format of before 1.6, to be refused
+  legacy.pt       the values of checkpoint.pt in the format of before 1.6
+  python2.pt      that format as PyTorch 0.3 on Python 2 wrote it: byte strings, an OrderedDict given a list of pairs, tensors
+                  without hooks, parameters with a state, and a storage that is a view of another
   array_*.npy     C and Fortran order, of format versions 1, 2 and 3
   arrays.npz      numpy.savez; compressed.npz: numpy.savez_compressed, to be refused
 """
 import collections
 import pathlib
+import pickle
+import struct
 import warnings
 import zipfile
 
@@ -58,10 +62,12 @@ def checkpoint():
              "parameter": torch.nn.Parameter(base), "list": [torch.ones(2), (torch.zeros(1), "x")],
              "label_binarizer": {11: [1, 0, 0], 2: [0, 1, 0], 30: [0, 0, 1]}, "source_binarizer": {"admin": [1, 0], "x": [0, 1]}}
     torch.save(value, FOLDER / "checkpoint.pt")
-    note("checkpoint.pt", {f"model_state_dict.{k}": v for k, v in model.items()})
-    for i, s in state.items():
-        note("checkpoint.pt", {f"optimizer_state_dict.state.{i}.{k}": v for k, v in s.items()})
-    note("checkpoint.pt", {"parameter": value["parameter"], "list.0": value["list"][0], "list.1.0": value["list"][1][0]})
+    torch.save(value, FOLDER / "legacy.pt", _use_new_zipfile_serialization=False)
+    for file in "checkpoint.pt", "legacy.pt":
+        note(file, {f"model_state_dict.{k}": v for k, v in model.items()})
+        for i, s in state.items():
+            note(file, {f"optimizer_state_dict.state.{i}.{k}": v for k, v in s.items()})
+        note(file, {"parameter": value["parameter"], "list.0": value["list"][0], "list.1.0": value["list"][1][0]})
 
 
 def plain():
@@ -78,7 +84,62 @@ def plain():
     alone = torch.randn(2, 3)
     torch.save(alone, FOLDER / "tensor.pt")
     note("tensor.pt", {"tensor": alone})
-    torch.save({"a": alone}, FOLDER / "legacy.pt", _use_new_zipfile_serialization=False)
+
+
+class Reduced:
+    """Pickled as a call, with a state perhaps."""
+
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+class StorageId:
+    """Pickled as a storage."""
+
+    def __init__(self, *identity):
+        self.identity = identity
+
+
+class Python2Pickler(pickle._Pickler):
+    def persistent_id(self, value):
+        return value.identity if isinstance(value, StorageId) else None
+
+    def save_bytes_string(self, text):
+        data = text.encode()
+        assert len(data) < 256
+        self.write(b"U" + bytes([len(data)]) + data)
+        self.memoize(text)
+
+    dispatch = {**pickle._Pickler.dispatch, str: save_bytes_string}
+
+
+def python2():
+    """Written by hand, since no PyTorch of today does; PyTorch must read it as meant."""
+    base = torch.arange(12.0) / 5
+    longs = torch.tensor([3, -4])
+    whole = StorageId("storage", torch.FloatStorage, "94", "cpu", 12, None)
+    view = StorageId("storage", torch.FloatStorage, "94", "cpu", 12, ("95", 6, 4))
+    integers = StorageId("storage", torch.LongStorage, "7", "cuda:0", 2, None)
+    rebuild = torch._utils._rebuild_tensor
+    hooks = Reduced(collections.OrderedDict, ([],))
+    parameter = Reduced(torch.nn.Parameter, (Reduced(rebuild, (whole, 0, (3, 4), (4, 1))),), (True, False, hooks))
+    pairs = [["weight", parameter], ["part", Reduced(rebuild, (view, 1, (3,), (1,)))],
+             ["turned", Reduced(rebuild, (whole, 0, (4, 3), (1, 4)))], ["steps", Reduced(rebuild, (integers, 0, (2,), (1,)))]]
+    with open(FOLDER / "python2.pt", "wb") as file:
+        for value in (0x1950a86a20f9469cfc6c, 1001, {"protocol_version": 1001, "little_endian": True,
+                                                     "type_sizes": {"short": 2, "int": 4, "long": 8}}):
+            Python2Pickler(file, 2).dump(value)
+        Python2Pickler(file, 2).dump(Reduced(collections.OrderedDict, (pairs,)))
+        Python2Pickler(file, 2).dump(["7", "94"])
+        for storage in longs, base:
+            file.write(struct.pack("<q", storage.numel()) + storage.numpy().tobytes())
+    wanted = {"weight": base.reshape(3, 4), "part": base[7:10], "turned": base.reshape(3, 4).t(), "steps": longs}
+    read = torch.load(FOLDER / "python2.pt", weights_only=False, map_location="cpu", encoding="ascii")
+    assert list(read) == list(wanted) and all(torch.equal(read[name], wanted[name]) for name in wanted)
+    note("python2.pt", wanted)
 
 
 class Inner(torch.nn.Module):
@@ -132,6 +193,7 @@ def main():
     FOLDER.mkdir(exist_ok=True)
     checkpoint()
     plain()
+    python2()
     scripted()
     arrays()
     save(FOLDER / "expected.safetensors", {name: value.numpy() for name, value in expected.items()})

@@ -8,6 +8,7 @@
 #include "data/hash.h"
 #include "data/resize.h"
 #include "kernels/cast.h"
+#include "models/text_pooling.h"
 #include "nn/config.h"
 #include "tensor/autograd.h"
 
@@ -28,31 +29,80 @@ std::string fingerprint(const std::filesystem::path& folder) {
   return fmt::format("{:016x}", mix64(hash_text(tail) ^ config ^ mix64(static_cast<uint64_t>(bytes))));
 }
 
+// A folder of mT5 whose config.json does not say so, as weft-train writes it, has mT5's tokenizer all the same.
+Tokenizer load_tokenizer(const std::filesystem::path& folder, Architecture architecture) {
+  Tokenizer tokenizer = Tokenizer::load(folder);
+  SentencePiece* pieces = std::get_if<SentencePiece>(&tokenizer.kind());
+  if (!pieces || architecture != Architecture::t5) return tokenizer;
+  return Tokenizer(T5Tokenizer(std::move(*pieces), (folder / "spiece.model").string()));
+}
+
+struct Tokens {
+  Tensor ids, mask;  // i64 and bool [n, max_tokens]
+};
+
+Tokens tokens_of(const Tokenizer& tokenizer, std::span<const std::string> texts, int64_t max_tokens) {
+  const TokenBatch batch = tokenizer.encode_padded(texts, static_cast<size_t>(max_tokens));
+  const Shape shape{static_cast<int64_t>(batch.count), static_cast<int64_t>(batch.length)};
+  const Tensor mask = Tensor::empty(shape, DType::boolean);
+  std::copy(batch.mask.begin(), batch.mask.end(), mask.data<bool>());
+  return {Tensor::from(std::vector<int64_t>(batch.ids.begin(), batch.ids.end()), shape), mask};
+}
+
+// The end of `made_from`.
+std::string_view name_of(HiddenStates hidden) {
+  switch (hidden) {
+    case HiddenStates::refused: return "";
+    case HiddenStates::whole: return ", hidden states";
+    case HiddenStates::flatten: return ", flattened";
+    case HiddenStates::mean: return ", their mean";
+  }
+  return "";
+}
+
 // What GLAMI-1M's loader makes of an image for the ResNeXt.
 constexpr int glami_height = 298, glami_width = 228;
 
 }  // namespace
 
-TextEmbedder::TextEmbedder(const std::filesystem::path& folder, int64_t longest, DType dtype, Device device)
+TextEmbedder::TextEmbedder(const std::filesystem::path& folder, int64_t longest, DType dtype, Device device,
+                           HiddenStates wanted)
     : tower(TextTower::load(folder, device)),
-      tokenizer(Tokenizer::load(folder)),
+      tokenizer(load_tokenizer(folder, tower.architecture)),
       max_tokens(std::min(longest, tower.max_tokens)),
       dtype(dtype),
-      made_from(fmt::format("{} {} with {} tokens in {}", name_of(tower.architecture), fingerprint(folder), max_tokens, dtype)) {
-  check_input(!tower.sequence, "{}: {} gives no embedding of a whole text: CLIP or multilingual CLIP was expected",
-              folder.string(), name_of(tower.architecture));
+      hidden(tower.sequence ? wanted : HiddenStates::refused),
+      made_from(fmt::format("{} {} with {} tokens in {}{}", name_of(tower.architecture), fingerprint(folder),
+                            max_tokens, dtype, name_of(hidden))) {
+  check_input(!tower.sequence || hidden != HiddenStates::refused,
+              "{}: {} gives no embedding of a whole text: CLIP or multilingual CLIP was expected", folder.string(),
+              name_of(tower.architecture));
   check_input(tokenizer.size() <= tower.vocabulary, "{}: a tokenizer of at most {} pieces was expected but it has {}",
               folder.string(), tower.vocabulary, tokenizer.size());
 }
 
+Shape TextEmbedder::shape() const {
+  switch (hidden) {
+    case HiddenStates::whole: return {max_tokens, tower.width};
+    case HiddenStates::flatten: return {max_tokens * tower.width};
+    case HiddenStates::mean:
+    case HiddenStates::refused: return {tower.width};
+  }
+  return {};
+}
+
 Tensor TextEmbedder::operator()(std::span<const std::string> texts) const {
   const NoGrad no_grad;
-  const TokenBatch batch = tokenizer.encode_padded(texts, static_cast<size_t>(max_tokens));
-  const Shape shape{static_cast<int64_t>(batch.count), static_cast<int64_t>(batch.length)};
-  const Tensor ids = Tensor::from(std::vector<int64_t>(batch.ids.begin(), batch.ids.end()), shape);
-  const Tensor mask = Tensor::empty(shape, DType::boolean);
-  std::copy(batch.mask.begin(), batch.mask.end(), mask.data<bool>());
-  return tower.embed(ids, mask, dtype);
+  const Tokens tokens = tokens_of(tokenizer, texts, max_tokens);
+  const Tensor y = tower.embed(tokens.ids, tokens.mask, dtype);
+  if (hidden == HiddenStates::refused) return y;
+  if (hidden == HiddenStates::mean) return pool_text(y, tokens.mask, TextPooling::mean);
+  const Tensor flat = pool_text(y, tokens.mask, TextPooling::flatten);
+  return hidden == HiddenStates::flatten ? flat : flat.reshape(y.shape());
+}
+
+Tensor TextEmbedder::mask(std::span<const std::string> texts) const {
+  return tokens_of(tokenizer, texts, max_tokens).mask;
 }
 
 ImageEmbedder::ImageEmbedder(const std::filesystem::path& folder, DType dtype, Device device)

@@ -12,18 +12,32 @@
 
 namespace weft {
 
+/// What becomes of the hidden states [T, D] of a model that gives no embedding of a whole text (mT5, XLM-RoBERTa).
+enum class HiddenStates {
+  refused,
+  whole,    // all of them [T, D], T being max_tokens; zeros where there is no token
+  flatten,  // the same side by side [T * D], what an EmbraceNet reads
+  mean,     // their average over the tokens [D]
+};
+
 struct TextEmbedder {
   TextTower tower;
   Tokenizer tokenizer;
   int64_t max_tokens;  // texts are cut to so many, special tokens included
   DType dtype;
+  HiddenStates hidden;    // `refused` where the model gives an embedding
   std::string made_from;  // model and settings, for an EmbeddingStore
 
   /// A folder with config.json, model.safetensors and the tokenizer's files. `max_tokens` above what the model reads
   /// counts as that.
-  TextEmbedder(const std::filesystem::path& folder, int64_t max_tokens, DType dtype, Device device);
-  /// [n, width] in `dtype`.
+  TextEmbedder(const std::filesystem::path& folder, int64_t max_tokens, DType dtype, Device device,
+               HiddenStates hidden = HiddenStates::refused);
+  /// Of one text: [width], or what `hidden` says.
+  Shape shape() const;
+  /// [n, shape()...] in `dtype`.
   Tensor operator()(std::span<const std::string> texts) const;
+  /// bool [n, max_tokens]: where a text has a token.
+  Tensor mask(std::span<const std::string> texts) const;
 };
 
 struct ImageEmbedder {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "tensor/tensor.h"
@@ -14,19 +15,21 @@
 namespace weft {
 
 /// A folder of files 000000.safetensors, 000001.safetensors, ... each with `keys` i64 [n] and `embeddings` f32 [n, D],
-/// written whole or not at all.
+/// written whole or not at all; after an interruption also unfinished.safetensors, the beginning of the next.
 class EmbeddingStore {
  public:
   /// Opens what is there. `made_from` says which model and settings make these embeddings; a file of others is an error.
   /// Empty: only to read, from whatever made them.
   explicit EmbeddingStore(std::filesystem::path folder, std::string made_from = "");
 
-  int64_t size() const { return static_cast<int64_t>(row_of_.size()) + static_cast<int64_t>(new_keys_.size()); }
-  bool has(uint64_t key) const { return row_of_.contains(key); }
+  int64_t size() const { return static_cast<int64_t>(row_of_.size()) + static_cast<int64_t>(new_order_.size()); }
+  bool has(uint64_t key) const { return row_of_.contains(key) || new_keys_.contains(key); }
   /// embeddings [n, D] of n new keys. Written once there are enough for a file.
   void add(const std::vector<uint64_t>& keys, const Tensor& embeddings);
-  /// Writes what is left.
+  /// Writes what is left as the last file.
   void flush();
+  /// Keeps what is left so that another run goes on to the same files as if there had been no interruption.
+  void keep_unfinished() const;
 
   /// One file: mapped, in no particular order.
   struct Part {
@@ -42,13 +45,16 @@ class EmbeddingStore {
   static uint64_t image_key(int64_t image_id);
 
  private:
-  void open(const std::filesystem::path& file);
+  Part read(const std::filesystem::path& file) const;
+  void append(const Part& part);
+  void write(const std::filesystem::path& file) const;
 
   std::filesystem::path folder_;
   std::string made_from_;
   std::vector<Part> parts_;
   std::unordered_map<uint64_t, std::pair<uint32_t, uint32_t>> row_of_;  // part and row
-  std::vector<uint64_t> new_keys_;
+  std::unordered_set<uint64_t> new_keys_;
+  std::vector<int64_t> new_order_;  // the same keys, in the order of new_rows_
   std::vector<float> new_rows_;
 };
 

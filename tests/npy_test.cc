@@ -51,6 +51,20 @@ TEST_CASE("arrays of every dtype, order and layout of the header") {
   CHECK(outcome(npy("{\"shape\":(1,),\"descr\":\"|u1\",\"fortran_order\":False}", "a", 3)) == "u8 [1] 97");
 }
 
+TEST_CASE("what is written is what NumPy writes, and is read back") {
+  CHECK(npy_header(DType::f32, {2, 3, 4}) ==
+        std::string("\x93NUMPY\1\0v\0", 10) + "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 4), }" + std::string(55, ' ') + "\n");
+  CHECK(npy_header(DType::i64, {7}).find("'shape': (7,), }") != std::string::npos);
+  CHECK(npy_header(DType::boolean, {}).find("'descr': '|b1', 'fortran_order': False, 'shape': (), }") != std::string::npos);
+  CHECK_THROWS_AS(npy_header(DType::bf16, {1}), std::invalid_argument);
+  const TemporaryFolder folder;
+  const Tensor t = Tensor::from(std::vector<float>{1, 2, 3, 4, 5, -6.5f}, {3, 2});
+  write_npy(folder / "a.npy", t);
+  const TensorFile file(folder / "a.npy");
+  CHECK(file.load("a").shape() == t.shape());
+  CHECK(file.load("a").to_doubles() == t.to_doubles());
+}
+
 TEST_CASE("attacks on the header") {
   CHECK(outcome("\x93NUMPY") == "offset 0: a NumPy array was expected");
   CHECK(outcome(npy("", "", 4)) == "offset 6: version 1, 2 or 3 was expected but it is 4");

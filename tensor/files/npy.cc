@@ -1,5 +1,6 @@
 #include "tensor/files/npy.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
@@ -10,6 +11,10 @@
 namespace weft {
 
 namespace {
+
+constexpr std::pair<std::string_view, DType> dtypes[] = {
+    {"<f4", DType::f32}, {"<f2", DType::f16}, {"<f8", DType::f64},    {"<i4", DType::i32},
+    {"<i8", DType::i64}, {"|u1", DType::u8},  {"|b1", DType::boolean}};
 
 // The header is a Python dict of three keys, written in one way but for spaces and the keys' order.
 class HeaderParser {
@@ -96,10 +101,7 @@ class HeaderParser {
     return shape;
   }
   DType dtype(std::string_view name) const {
-    constexpr std::pair<std::string_view, DType> known[] = {{"<f4", DType::f32}, {"<f2", DType::f16},     {"<f8", DType::f64},
-                                                            {"<i4", DType::i32}, {"<i8", DType::i64},     {"|u1", DType::u8},
-                                                            {"|b1", DType::boolean}};
-    for (const auto& [text, dtype] : known) {
+    for (const auto& [text, dtype] : dtypes) {
       if (text == name) return dtype;
     }
     fail("{}: descr must be one of <f4 <f2 <f8 <i4 <i8 |u1 |b1 (little endian) but is {}", label_, quote(name));
@@ -154,6 +156,30 @@ std::vector<NamedArray> parse_npz(const ZipArchive& archive) {
     arrays.push_back({std::string(m.name.substr(0, m.name.size() - 4)), parse_npy(archive.bytes(m), label)});
   }
   return arrays;
+}
+
+std::string npy_header(DType dtype, const Shape& shape) {
+  const auto found = std::find_if(std::begin(dtypes), std::end(dtypes), [&](const auto& d) { return d.second == dtype; });
+  check(found != std::end(dtypes), "[npy] f16, f32, f64, i32, i64, u8 or bool was expected but the dtype is {}", dtype);
+  std::string text = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': (", found->first);
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    text += fmt::format("{}{}", axis == 0 ? "" : ", ", shape[axis]);
+  }
+  text += shape.rank() == 1 ? ",), }" : "), }";
+  // NumPy leaves room for a first axis of 21 digits, so that a file can grow.
+  if (shape.rank() > 0) text.append(21 - fmt::formatted_size("{}", shape[0]), ' ');
+  constexpr size_t before = 10, multiple = 64;  // magic, version and length; where the array begins
+  const size_t length = (before + text.size() + 1 + multiple - 1) / multiple * multiple - before;
+  text.resize(length - 1, ' ');
+  const auto bytes = static_cast<uint16_t>(length);
+  return std::string("\x93NUMPY\1\0", 8) + static_cast<char>(bytes & 0xff) + static_cast<char>(bytes >> 8) + text + '\n';
+}
+
+void write_npy(const std::filesystem::path& path, const Tensor& tensor) {
+  AtomicFile file(path);
+  file.write(npy_header(tensor.dtype(), tensor.shape()));
+  file.write(tensor.raw(), static_cast<size_t>(tensor.nbytes()));
+  file.commit();
 }
 
 }  // namespace weft

@@ -27,6 +27,12 @@ inline bool is_npy(std::string_view bytes) { return bytes.starts_with("\x93NUMPY
 /// The array as a tensor: a view that keeps `owner` alive where it is aligned and in C order, a copy otherwise.
 Tensor npy_tensor(const NpyArray& array, std::shared_ptr<const void> owner, const std::string& label);
 
+/// The header of a file of version 1 in C order, byte for byte NumPy's; the array's bytes follow it. f16, f32, f64,
+/// i32, i64, u8 or bool.
+std::string npy_header(DType dtype, const Shape& shape);
+/// A tensor on the cpu as a file, whole or not at all.
+void write_npy(const std::filesystem::path& path, const Tensor& tensor);
+
 struct NamedArray {
   std::string name;  // without ".npy"
   NpyArray array;

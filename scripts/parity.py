@@ -147,8 +147,8 @@ def save_original(name, net, weights, config, folder):
     elif name.startswith("clip"):
         torch.save(weights, folder / "open_clip_pytorch_model.bin")
         (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    else:
-        torch.save(weights, folder / f"{name}.pth")
+    else:  # torchvision's files of 2019 have the format of before PyTorch 1.6
+        torch.save(weights, folder / f"{name}.pth", _use_new_zipfile_serialization=False)
     return folder if (folder / "config.json").exists() else next(f for f in folder.iterdir() if f.suffix in (".bin", ".pth"))
 
 

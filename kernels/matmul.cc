@@ -134,19 +134,21 @@ dnnl::algorithm algorithm_of(Activation activation) {
   }
 }
 
-// oneDNN's matmul: a, b and bias of one dtype, y of that or f32.
+// oneDNN's matmul: a, b and bias of one dtype, y of that or f32; a packed b may be of f32 whatever a is.
 void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
                     const Sizes& s) {
   const DType dtype = a.matrix.dtype();
   const bool with_batch = s.batch > 1;
   // A packed weight pays only where there is one weight for all.
   const bool pack = b.constant && !with_batch;
-  onednn::Key key{1, static_cast<int>(dtype), static_cast<int>(y.dtype()), s.batch, s.m, s.n, s.k};
+  onednn::Key key{1,   static_cast<int>(dtype), static_cast<int>(b.matrix.dtype()), static_cast<int>(y.dtype()), s.batch,
+                  s.m, s.n, s.k};
   key << (a.transposed | b.transposed << 1 | a.batched << 2 | b.batched << 3 | pack << 4 | bias.defined() << 5)
       << static_cast<int>(activation);
   const auto plan = onednn::plan(key, [&] {
     const auto da = matrices(dtype, a.batched ? s.batch : 1, s.m, s.k, a.transposed, with_batch);
     const auto db = matrices(dtype, b.batched ? s.batch : 1, s.k, s.n, b.transposed, with_batch);
+    const auto given = matrices(b.matrix.dtype(), b.batched ? s.batch : 1, s.k, s.n, b.transposed, with_batch);
     const auto dy = matrices(y.dtype(), s.batch, s.m, s.n, false, with_batch);
     const auto any = dnnl::memory::desc({s.k, s.n}, onednn::type_of(dtype), dnnl::memory::format_tag::any);
     dnnl::primitive_attr attributes = onednn::attributes();
@@ -163,7 +165,7 @@ void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activa
     onednn::Plan made{dnnl::matmul(pd),
                       {{DNNL_ARG_SRC, da}, {DNNL_ARG_WEIGHTS, pd.weights_desc()}, {DNNL_ARG_DST, dy}},
                       pd.scratchpad_desc(),
-                      onednn::layout_of(db),
+                      onednn::layout_of(given),
                       onednn::layout_of(pd.weights_desc())};
     if (bias) made.arguments.emplace_back(DNNL_ARG_BIAS, dbias);
     return made;
@@ -329,8 +331,13 @@ Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& bias, const Matmul
   return matmul_op("matmul", a, b, bias, options, s, batched_b && s.batch > 1, false, y_shape);
 }
 
+bool linear_takes(const Tensor& x, const Tensor& master) {
+  return x.defined() && master.defined() && x.device() == Device::cpu && master.device() == Device::cpu &&
+         x.dtype() == DType::bf16 && master.dtype() == DType::f32 && !master.needs_grad();
+}
+
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias, Activation activation) {
-  check_same("linear", x, weight);
+  if (!linear_takes(x, weight)) check_same("linear", x, weight);
   check(x.rank() >= 1 && weight.rank() == 2 && weight.dim(1) == x.dim(-1),
         "[linear] weight must be [out, in] with in the last extent of x, but the shapes are {} and x {}",
         weight.shape(), x.shape());

@@ -18,7 +18,12 @@ struct MatmulOptions {
 Tensor matmul(const Tensor& a, const Tensor& b, const Tensor& bias = {}, const MatmulOptions& options = {});
 
 /// x [.., in], weight [out, in] as PyTorch stores it, bias [out] or undefined -> act(x weight^T + bias) [.., out].
-/// A weight that needs no gradient is packed for oneDNN once and found again until it is modified.
+/// A weight that needs no gradient is packed for oneDNN once and found again until it is modified; the pages of a mapped
+/// file that it came from are given back.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, Activation activation = Activation::none);
+
+/// Whether linear() takes an f32 weight beside x of bf16, as it does on the cpu where the weight needs no gradient: it
+/// is packed in bf16 without another copy.
+bool linear_takes(const Tensor& x, const Tensor& master);
 
 }  // namespace weft

@@ -4,6 +4,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "kernels/cast.h"
 #include "kernels/device/onednn.h"
 #include "tests/op_check/op_case.h"
 
@@ -167,6 +168,11 @@ Op linear_cases() {
   room.cases.push_back({"frozen weight, gelu",
                         {activation({40, 33}, -0.5, 0.5), frozen, activation({32})},
                         [](const Tensors& x) { return linear(x[0], x[1], x[2], Activation::gelu); }});
+  Input master = parameter({32, 33});  // f32 also beside bf16
+  master.gradient = false;
+  room.cases.push_back({"frozen master", {activation({40, 33}), master, activation({32})}, [](const Tensors& x) {
+                          return linear(x[0], linear_takes(x[0], x[1]) ? x[1] : cast(x[1], x[0].dtype()), x[2]);
+                        }});
   Input data = activation({40, 33});
   data.gradient = false;
   room.cases.push_back({"no dx", {data, activation({32, 33}), activation({32})}, with_bias});

@@ -90,7 +90,7 @@ ClipAttention::ClipAttention(const Params& p, const ClipTransformerConfig& c)
       heads(c.heads) {}
 
 Tensor ClipAttention::operator()(const Tensor& x, const Packing& packing, bool causal) const {
-  const Tensor weight = weight_as_(in_proj_weight, x.dtype()), bias = bias_as_(in_proj_bias, x.dtype());
+  const Tensor weight = weight_as_.for_linear(in_proj_weight, x), bias = bias_as_(in_proj_bias, x.dtype());
   const int64_t width = x.dim(1);
   const auto part = [&](int64_t i) {
     return linear(x, weight.leading(i * width, (i + 1) * width), bias.leading(i * width, (i + 1) * width));

@@ -38,6 +38,10 @@ Tensor ComputeWeight::operator()(const Tensor& master, DType dtype) const {
   return copy_->tensor;
 }
 
+Tensor ComputeWeight::for_linear(const Tensor& master, const Tensor& x) const {
+  return linear_takes(x, master) ? master : (*this)(master, x.dtype());
+}
+
 Linear::Linear(const Params& p, int64_t in, int64_t out, bool with_bias, std::optional<Init> weight_init,
                std::optional<Init> bias_init)
     : weight(p.parameter("weight", {out, in}, weight_init.value_or(default_init(in)))) {
@@ -45,7 +49,7 @@ Linear::Linear(const Params& p, int64_t in, int64_t out, bool with_bias, std::op
 }
 
 Tensor Linear::operator()(const Tensor& x, Activation activation) const {
-  return linear(x, weight_as_(weight, x.dtype()), bias_as_(bias, x.dtype()), activation);
+  return linear(x, weight_as_.for_linear(weight, x), bias_as_(bias, x.dtype()), activation);
 }
 
 Conv2d::Conv2d(const Params& p, int64_t in, int64_t out, int kernel, const Conv2dOptions& options, bool with_bias,

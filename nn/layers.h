@@ -27,6 +27,8 @@ class ComputeWeight {
  public:
   /// The master itself if it has that dtype or is undefined.
   Tensor operator()(const Tensor& master, DType dtype) const;
+  /// As linear() takes it beside x: the master also where linear() packs it in x's dtype itself.
+  Tensor for_linear(const Tensor& master, const Tensor& x) const;
 
  private:
   struct Copy {

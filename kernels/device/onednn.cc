@@ -7,6 +7,8 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "tensor/files/mapped_memory.h"
+
 namespace weft::onednn {
 
 namespace {
@@ -230,6 +232,7 @@ Tensor packed(const Tensor& w, const Plan& plan, bool keep) {
   return found_or_made(key, w, keep, [&] {
     const Tensor result = Tensor::empty({static_cast<int64_t>(plan.wanted.desc.get_size())}, DType::u8);
     reorder(plan.given, w.raw(), plan.wanted, result.raw());
+    if (keep) forget_mapped(w);
     return result;
   });
 }

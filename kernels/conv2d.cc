@@ -122,7 +122,8 @@ enum class Pass { forward, data, weights };
 template <class T> bool by_hand(const Sizes& s, Pass pass) {
   const int64_t group = s.cg();
   if (s.groups == 1 || s.c != s.o || s.kh != 3 || s.kw != 3 || s.padding != 1 || s.stride > 2) return false;
-  if (pass == Pass::weights) return group == 4 || group == 8;
+  if (pass == Pass::weights && group <= 8) return group == 4 || group == 8;
+  if (pass == Pass::weights && group == 32 && std::is_same_v<T, float>) return false;  // oneDNN's is faster
 #ifndef __AVX512BF16__
   if (std::is_same_v<T, bf16>) return false;
 #endif
@@ -148,6 +149,13 @@ template <class T> bool stem_by_hand(const Sizes& s, Pass pass) {
 
 StemConvSizes stem(const Sizes& s) { return {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride, s.padding, s.kw}; }
 
+// Whether kernels/device/pointwise_conv.h takes it.
+template <class T> bool pointwise(const Sizes& s) {
+  return s.kh * s.kw == 1 && s.padding == 0 && s.groups == 1 && pointwise_takes<T>(s.c, s.o);
+}
+
+PointwiseSizes pointwise_sizes(const Sizes& s) { return {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride}; }
+
 void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y, const Sizes& s) {
   if (y.numel() == 0) return;
   const auto on_cpu = [&]<class T> {
@@ -156,6 +164,11 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, co
     } else if (by_hand<T>(s, Pass::forward)) {
       return grouped_conv_forward(x.data<T>(), grouped_weights<T>(w, s, false).template data<T>(),
                                   bias ? bias.data<T>() : nullptr, relu, y.data<T>(), grouped(s));
+    } else if (pointwise<T>(s)) {
+      const Tensor packed =
+          onednn::packed(w, onednn::Way::pointwise, s.keep_weights, [&] { return pack_pointwise<T>(w); });
+      return pointwise_conv<T>(x.data<T>(), packed.data<T>(), bias ? bias.data<T>() : nullptr, nullptr, relu,
+                               y.data<T>(), pointwise_sizes(s));
     } else if (stem_by_hand<T>(s, Pass::forward)) {
       stem_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), stem(s));
     } else {
@@ -188,7 +201,8 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
     if constexpr (std::is_same_v<T, double>) {
       backward_weights_plain(x.data<T>(), dy.data<T>(), dw.data<T>(), s);
     } else if (by_hand<T>(s, Pass::weights)) {
-      grouped_conv_backward_weights(x.data<T>(), dy.data<T>(), dw.data<T>(), grouped(s));
+      const auto run = s.cg() > 8 ? grouped_conv_backward_wide_weights<T> : grouped_conv_backward_weights<T>;
+      run(x.data<T>(), dy.data<T>(), dw.data<T>(), grouped(s));
     } else if (stem_by_hand<T>(s, Pass::weights)) {
       stem_conv_backward_weights(x.data<T>(), dy.data<T>(), dw.data<T>(), stem(s));
     } else {
@@ -224,11 +238,6 @@ Sizes sizes_of(const Tensor& x, const Tensor& weight, const Shape& w, const Tens
   }
   s.oh = (s.h + 2 * s.padding - s.kh) / s.stride + 1, s.ow = (s.w + 2 * s.padding - s.kw) / s.stride + 1;
   return s;
-}
-
-// Whether kernels/device/pointwise_conv.h takes it.
-template <class T> bool pointwise(const Sizes& s) {
-  return s.kh * s.kw == 1 && s.padding == 0 && s.groups == 1 && pointwise_takes<T>(s.c, s.o);
 }
 
 }  // namespace
@@ -320,7 +329,7 @@ Tensor conv2d(const Tensor& x, const PackedConv2d& weight, const Tensor& bias, c
       const T *w = weight.weight.data<T>(), *b = bias ? bias.data<T>() : nullptr;
       if (s.groups == 1) {
         pointwise_conv(x.data<T>(), w, b, residual ? residual.data<T>() : nullptr, relu, y.data<T>(),
-                       {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride});
+                       pointwise_sizes(s));
       } else {
         grouped_conv_forward(x.data<T>(), w, b, relu && !residual, y.data<T>(), grouped(s));
         y = rest(y);

@@ -96,6 +96,7 @@ Op conv2d_cases() {
       add({1, 4, 4, 2 * group}, {2 * group, group, 3, 3}, {stride, 1, 2}, false);
     }
     add({1, 6, 5, 128}, {128, 4, 3, 3}, {stride, 1, 32}, false);
+    add({1, 61, 40, 32}, {32, 16, 3, 3}, {stride, 1, 2}, false);  // more rows than a unit of work takes
     add({1, 9, 19, 24}, {24, 4, 3, 3}, {stride, 1, 6}, true);  // a group count that fills no vector
     add({1, 9, 19, 16}, {32, 4, 3, 3}, {stride, 1, 4}, true);  // more outputs than inputs
   }

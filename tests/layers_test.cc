@@ -148,6 +148,20 @@ TEST_CASE("convolution and batch norm are folded in inference, to the same resul
   }
 }
 
+TEST_CASE("in inference a NaN stays one through convolution and ReLU") {
+  const NoGrad no_grad;
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    for (const Conv2dOptions& options : {Conv2dOptions{}, Conv2dOptions{.padding = 1, .groups = 8}}) {
+      const int kernel = options.padding > 0 ? 3 : 1;
+      ParameterSet set(4);
+      const Conv2d conv(Params(set) / "conv", 32, 32, kernel, options, false);
+      const BatchNorm2d norm(Params(set) / "bn", 32);
+      const Tensor x = Tensor::full({1, 2, 2, 32}, std::nan(""), dtype);
+      for (const double v : conv(x, norm, true).to_doubles()) CHECK(std::isnan(v));
+    }
+  }
+}
+
 TEST_CASE("training through convolution and batch norm records both") {
   ParameterSet set(4);
   const Params p(set);

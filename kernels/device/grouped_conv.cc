@@ -128,17 +128,18 @@ template <class U, bool shuffled, int P, int R, int W>
 // outputs change places, and with stride 1 the taps are reversed.
 template <class T> void arrange(const T* w, const GroupedConvSizes& s, bool gradient, T* to) {
   const int64_t units = s.group / depth<T>;
-  const bool flipped = gradient && s.stride == 1;
+  int64_t places[taps * taps];  // of the taps
+  for (int k = 0; k < taps * taps; ++k) {
+    const int tap = gradient && s.stride == 1 ? taps * taps - 1 - k : k;
+    places[k] = (tap / taps * units * taps + tap % taps) * lanes * depth<T>;
+  }
   for (int64_t o = 0; o < s.c; ++o) {
     const int64_t base = o / s.group * s.group;
     for (int c = 0; c < s.group; ++c) {
       const int64_t out = gradient ? base + c : o, in = gradient ? o - base : c;
       const T* from = w + (o * s.group + c) * taps * taps;
       T* at = to + ((out / lanes * taps * units + in / depth<T>)*taps * lanes + out % lanes) * depth<T> + in % depth<T>;
-      for (int k = 0; k < taps * taps; ++k) {
-        const int tap = flipped ? taps * taps - 1 - k : k;
-        at[(tap / taps * units * taps + tap % taps) * lanes * depth<T>] = from[k];
-      }
+      for (int k = 0; k < taps * taps; ++k) at[places[k]] = from[k];
     }
   }
 }
@@ -255,12 +256,16 @@ void convolve(const T* in, const Unit<T>* w, const T* bias, bool relu, T* out, c
   using U = Unit<T>;
   using Pieces = Piece<T, P>;
   const Cut cut(s.n, s.oh, s.ow, stride, s.c, Pieces::channels, 16);
-  const int64_t units = s.group / depth<T>, image = s.oh * s.ow * s.c;
+  const int64_t units = s.group / depth<T>, image = s.oh * s.ow * s.c, total = s.n * s.h * s.w * s.c;
   with_tile(cut, s.ow == cut.width, [&]<int R, int W, bool whole>() {
     const auto unit = [&](int64_t n, int64_t first, int64_t last, int64_t channel, int64_t here) {
       static thread_local Pieces piece;
       const int64_t top = std::max<int64_t>(0, first * stride - 1), end = std::min(s.h, (last - 1) * stride + 2);
       piece.copy(in + n * s.h * s.w * s.c, s.h, s.w, s.c, channel, here, cut, top, end - top, 1);
+      // What the next unit will copy, where that is what follows in memory, comes meanwhile.
+      const int64_t next = (n * s.h + end) * s.w * s.c, next_rows = (last - first) * stride;
+      const int64_t count = cut.pieces == 1 && cut.images == 1 ? std::min(next_rows * s.w * s.c, total - next) : 0;
+      Ahead ahead(in + next, count * sizeof(T), (here + lanes - 1) / lanes * (last - first));
       for (int64_t v = 0; v < here; v += lanes) {
         Vector start{};
         for (int64_t l = 0; bias && l < std::min<int64_t>(lanes, here - v); ++l)
@@ -268,6 +273,7 @@ void convolve(const T* in, const Unit<T>* w, const T* bias, bool relu, T* out, c
         const Source source(v % Pieces::block_channels, s.group, depth<T>);
         const U* weights = w + (channel + v) * taps * units * taps;
         for (int64_t y = first; y < last; ++y) {
+          ahead.fetch();
           const int64_t p0 = y == 0 ? 1 : 0, p1 = std::min<int64_t>(taps, s.h + 1 - y * stride);
           const U* row = piece.row(v, y * stride - 1 + p0 - top);
           for (int64_t t = 0; t < s.ow; t += W) {

@@ -26,5 +26,7 @@ void grouped_conv_forward(const T* x, const T* packed, const T* bias, bool relu,
 template <class T> void grouped_conv_backward_data(const T* dy, const T* packed, T* dx, const GroupedConvSizes& s);
 /// dy [N, OH, OW, C], x [N, H, W, C] -> dw [C, group, 3, 3], for groups of 4 or 8.
 template <class T> void grouped_conv_backward_weights(const T* x, const T* dy, T* dw, const GroupedConvSizes& s);
+/// The same for groups of 16 or 32. bf16 as above.
+template <class T> void grouped_conv_backward_wide_weights(const T* x, const T* dy, T* dw, const GroupedConvSizes& s);
 
 }  // namespace weft

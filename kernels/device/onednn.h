@@ -71,7 +71,7 @@ void reorder(const Layout& from_layout, const void* from, const Layout& to_layou
 Tensor packed(const Tensor& w, const Plan& plan, bool keep);
 
 /// Weights packed for the kernels that are not oneDNN's; kept like packed(). make() may depend on w and `way` alone.
-enum class Way { grouped, grouped_gradient, grouped_gradient_stride_2 };
+enum class Way { grouped, grouped_gradient, grouped_gradient_stride_2, pointwise };
 Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>& make);
 
 /// Bytes of packed weights kept now.

@@ -1,8 +1,8 @@
-// A tile is 12 pixels by 32 outputs: 24 vectors of sums, to which a step adds the products of 12 inputs (of bf16: pairs
-// of neighbours), each broadcast, and 2 vectors of weights. That is 24 multiplications, of which a Zen 4 core does one a
-// cycle, for 14 loads. The inputs of a block of pixels are first copied in lines of 16, so that those of a tile are
-// neighbours; 384 KiB of them stay in the second cache while the weights, 32 outputs at a time, pass through it.
-// Threads take blocks of pixels and ranges of outputs.
+// A tile is 12 pixels by 32 outputs: 24 vectors of sums, to which a step adds the products of 12 inputs (of bf16:
+// pairs of neighbours), each broadcast, and 2 vectors of weights. That is 24 multiplications, of which a Zen 4 core
+// does one a cycle, for 14 loads. The inputs of a block of pixels are first copied in lines of 16, so that those of a
+// tile are neighbours; 384 KiB of them stay in the second cache while the weights, 32 outputs at a time, pass through
+// it. Threads take blocks of pixels and ranges of outputs.
 #include "kernels/device/pointwise_conv.h"
 
 #include <algorithm>
@@ -20,16 +20,6 @@ constexpr int tile_rows = 12, panel_vectors = 2, panel = panel_vectors * lanes;
 constexpr int64_t block_bytes = 384 << 10;
 
 int64_t lines_of(int64_t units) { return (units + lanes - 1) / lanes; }
-
-// Two vectors of sums, rounded where y is bf16, after what follows the product.
-template <class T>
-[[gnu::always_inline]] inline void finish(Vector (&sums)[panel_vectors], const T* residual, bool relu, T* y) {
-  for (int v = 0; v < panel_vectors; ++v) {
-    if (residual) sums[v] += load_pixel(residual + v * lanes);
-    if (relu) sums[v] = sums[v] < 0.0f ? Vector{} : sums[v];
-    store_sums(y + v * lanes, sums[v]);
-  }
-}
 
 // R pixels by a panel of outputs. in [lines, R, 16], w [lines * 16, panel].
 template <class T, int R>
@@ -58,8 +48,25 @@ template <class T, int R>
       }
     }
   }
+  if (residual) {
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) finish(sum[r], residual ? residual + r * y_step : nullptr, relu, y + r * y_step);
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < panel_vectors; ++v) sum[r][v] += load_pixel(residual + r * y_step + v * lanes);
+    }
+  }
+  if (relu) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+      for (int v = 0; v < panel_vectors; ++v) sum[r][v] = sum[r][v] < 0.0f ? Vector{} : sum[r][v];  // a NaN stays one
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+    for (int v = 0; v < panel_vectors; ++v) store_sums(y + r * y_step + v * lanes, sum[r][v]);
+  }
 }
 
 template <class T, int R>
@@ -96,20 +103,6 @@ template <class T> void copy_block(const T* x, const PointwiseSizes& s, int64_t 
   }
 }
 
-// Fetches memory into the second cache, in equal shares of whole lines.
-class Ahead {
- public:
-  Ahead(const void* from, int64_t bytes, int64_t shares)
-      : at_(static_cast<const char*>(from)), end_(at_ + bytes), share_((bytes / 64 + shares) / shares * 64) {}
-  void fetch() {
-    for (const char* stop = std::min(end_, at_ + share_); at_ < stop; at_ += 64) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  const char *at_, *end_;
-  int64_t share_;
-};
-
 }  // namespace
 
 template <class T> bool pointwise_takes(int64_t c, int64_t o) {
@@ -124,11 +117,14 @@ template <class T> Tensor pack_pointwise(const Tensor& weight) {
   const Tensor packed = Tensor::zeros({o, units * depth<T>}, weight.dtype());
   const T* from = weight.data<T>();
   T* to = packed.data<T>();
+  constexpr int64_t together = 64 * depth<T>;  // inputs, whose places in the panel stay in the nearest cache
   for (int64_t first = 0; first < o; first += panel) {
-    for (int64_t u = 0; u < c; u += depth<T>) {
-      T* at = to + first * units * depth<T> + u * panel;
+    for (int64_t begin = 0; begin < c; begin += together) {
       for (int64_t l = 0; l < panel; ++l) {
-        for (int d = 0; d < depth<T>; ++d) at[l * depth<T> + d] = from[(first + l) * c + u + d];
+        const T* row = from + (first + l) * c;
+        T* at = to + first * units * depth<T> + l * depth<T>;
+        for (int64_t i = begin; i < std::min(c, begin + together); ++i)
+          at[i / depth<T> * panel * depth<T> + i % depth<T>] = row[i];
       }
     }
   }

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 #endif
 
+#include <algorithm>
 #include <type_traits>
 
 #include "kernels/device/pixel_vector.h"
@@ -53,5 +54,19 @@ inline void store_sums(bf16* to, const Vector& sums) {
   store_pixel(to, sums);
 #endif
 }
+
+/// Fetches memory into the second cache ahead of its use, a share of it at each of `shares` calls.
+class Ahead {
+ public:
+  Ahead(const void* from, int64_t bytes, int64_t shares)
+      : at_(static_cast<const char*>(from)), end_(at_ + bytes), share_((bytes / 64 + shares) / shares * 64) {}
+  void fetch() {
+    for (const char* stop = std::min(end_, at_ + share_); at_ < stop; at_ += 64) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  const char *at_, *end_;
+  int64_t share_;
+};
 
 }  // namespace weft

@@ -16,7 +16,7 @@ expect() {
 wait_until_catching() {
   local caught
   for ((i = 0; i < 1200; ++i)); do
-    caught=$(sed -n 's/^SigCgt:\s*/0x/p' "/proc/$1/status" 2>/dev/null)
+    caught=$(sed -n 's/^SigCgt:\s*/0x/p' "/proc/$1/status" 2>/dev/null) || fail "process $1 ended at once"
     [[ -z $caught ]] || (((caught & 0x4002) != 0x4002)) || return 0
     sleep 0.05
   done

@@ -46,13 +46,30 @@ cmp "$folder/flat/model.safetensors" "$folder/flat--graph/model.safetensors" || 
 train cpu "$folder/refused" --graph >"$folder/flat.log" 2>"$folder/stderr" && fail "--graph on the cpu was accepted"
 grep -q '^error: --graph: --device cuda and --items-per-image 1' "$folder/stderr" || fail "--graph on the cpu"
 
+# The image alone: steps on cuda, and launches of one graph, have the cpu's losses.
+for run in cpu cuda cuda--graph; do
+  prefix=()
+  [[ $run == cpu ]] || prefix=("${vgpu[@]}")
+  # shellcheck disable=SC2086
+  ${prefix[@]+"${prefix[@]}"} "$bin/weft-train" resnext --device ${run/--/ --} --data "$data" --out "$folder/image-$run" \
+    --image-size 16x16 --image-layers 1,1,1,1 --image-planes 8,16,32,64 --image-stem 8 --image-groups 4 \
+    --image-width-per-group 16 --batch 16 --items-per-image 1 --lr 2e-3 --seed 3 --epochs 2 --ema 0.9 \
+    >"$folder/image-$run.log" 2>"$folder/stderr" || fail "resnext on $run: $(cat "$folder/stderr")"
+done
+cmp "$folder/image-cuda/model.safetensors" "$folder/image-cuda--graph/model.safetensors" ||
+  fail "recorded steps of resnext have other bytes"
+
 python3 - "$folder" <<'PYTHON'
 import json, re, sys
 folder = sys.argv[1]
+def losses_of(name):
+    return [float(x) for x in re.findall(r"^epoch \d+: loss ([0-9.]+)", open(f"{folder}/{name}.log").read(), re.M)]
+
+image = [losses_of(f"image-{device}") for device in ("cpu", "cuda")]
+assert len(image[0]) == len(image[1]) == 2 and all(abs(a - b) <= 2e-3 * a for a, b in zip(*image)), image
 losses = {}
 for device in "cpu", "cuda":
-    log = open(f"{folder}/{device}.log").read()
-    losses[device] = [float(x) for x in re.findall(r"^epoch \d+: loss ([0-9.]+)", log, re.M)]
+    losses[device] = losses_of(device)
     assert len(losses[device]) == 5, losses
     assert losses[device][-1] < losses[device][0], f"{device} learns nothing: {losses}"
 for a, b in zip(losses["cuda"], losses["cpu"]):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# weft-embed with mT5: arrays as NumPy writes them, a row an item, and folders of means; interrupted or killed at any moment
-# and taken up again, both are byte for byte those of a run that was never stopped.
+# weft-embed with mT5: arrays as NumPy writes them, a row an item, and folders of means; interrupted or killed at any
+# moment and taken up again, both are byte for byte those of a run that was never stopped.
 set -euo pipefail
 shopt -s inherit_errexit
 bin=$(cd "$1" && pwd)
@@ -28,13 +28,15 @@ cp "$golden/mt5"/* "$golden/embracenet/spiece.model" "$folder/hub"
 
 embed=("$bin/weft-embed" --data "$data" --text-model "$folder/mt5" --max-tokens 8 --quiet --threads 1)
 got=$("${embed[@]}" --out "$folder/whole.npy" --json)
-[[ $got =~ ^'{"texts":{"computed":'([0-9]+)',"distinct":'([0-9]+)',"items":1200}}'$ && ${BASH_REMATCH[1]} == "${BASH_REMATCH[2]}" ]] || fail "$got"
+[[ $got =~ ^'{"texts":{"computed":'([0-9]+)',"distinct":'([0-9]+)',"items":1200}}'$ ]] || fail "$got"
+[[ ${BASH_REMATCH[1]} == "${BASH_REMATCH[2]}" ]] || fail "$got"
 [[ $(cd "$folder" && ls whole*) == $'whole.npy\nwhole_ids.npy\nwhole_mask.npy' ]] || fail "files: $(ls "$folder")"
 "${embed[@]}" --out "$folder/flat.npy" --hidden flatten >/dev/null
 "${embed[@]}" --out "$folder/mean.npy" --hidden mean >/dev/null
 "${embed[@]}" --out "$folder/store" >/dev/null
-"$bin/weft-train" embracenet --data "$data" --out "$folder/model" --text-encoder "$folder/mt5" --text-pooling flatten --max-tokens 8 \
-  --image-size 16x16 --image-layers 1,1,1,1 --image-planes 8,8,8,8 --image-stem 8 --image-groups 1 --epochs 1 --batch 512 --quiet
+"$bin/weft-train" embracenet --data "$data" --out "$folder/model" --text-encoder "$folder/mt5" --text-pooling flatten \
+  --max-tokens 8 --image-size 16x16 --image-layers 1,1,1,1 --image-planes 8,8,8,8 --image-stem 8 --image-groups 1 \
+  --epochs 1 --batch 512 --quiet
 python3 - "$folder" <<'PYTHON'
 import csv, json, math, struct, sys
 folder = sys.argv[1]
@@ -49,8 +51,9 @@ def npy(name):
     code = {"<f4": "f", "<i8": "q", "|b1": "?"}[header["descr"]]
     values = struct.unpack(f"<{count}{code}", data[10 + length:])
     return header["shape"], values
-tables = [list(csv.DictReader(open(f"{folder}/data/GLAMI-1M-{s}.csv", encoding="utf-8", newline=""))) for s in ("train", "test")]
-items = tables[0] + tables[1]
+items = []
+for split in "train", "test":
+    items += csv.DictReader(open(f"{folder}/data/GLAMI-1M-{split}.csv", encoding="utf-8", newline=""))
 shape, whole = npy("whole")
 assert shape == (1200, 8, 16), shape
 assert npy("whole_ids") == ((1200,), tuple(int(item["item_id"]) for item in items))
@@ -91,7 +94,10 @@ with open(f"{sys.argv[1]}/GLAMI-1M-train.csv", encoding="utf-8", newline="") as 
 word = lambda: "".join(draw.choice("abcdehlnostu") for _ in range(5))
 for split, items in ("train", 20000), ("test", 1):
     with open(f"{sys.argv[2]}/GLAMI-1M-{split}.csv", "w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows(rows[:1] + [[i + 1, *rows[1 + i % 2][1:3], word() + " " + word(), *rows[1 + i % 2][4:]] for i in range(items)])
+        table = csv.writer(file)
+        table.writerow(rows[0])
+        for i in range(items):
+            table.writerow([i + 1, *rows[1 + i % 2][1:3], word() + " " + word(), *rows[1 + i % 2][4:]])
 PYTHON
 embed=("$bin/weft-embed" --data "$folder/many" --text-model "$folder/mt5" --max-tokens 8 --quiet --threads 1)
 stopped=0
@@ -104,16 +110,18 @@ stop() { # SIGNAL SECONDS OPTION...
   wait $worker 2>/dev/null || got=$?
   [[ $got == 0 ]] || stopped=$((stopped + 1))
   [[ $1 == KILL || $got == 0 ]] && return
-  [[ $got == 1 && $(wc -l <"$folder/stderr") == 1 ]] && grep -q '^error: interrupted.*what was done is kept' "$folder/stderr" ||
+  [[ $got == 1 && $(wc -l <"$folder/stderr") == 1 ]] &&
+    grep -q '^error: interrupted.*what was done is kept' "$folder/stderr" ||
     fail "Ctrl-C: exit code $got: $(cat "$folder/stderr")"
 }
 "${embed[@]}" --batch 1 --out "$folder/one.npy" >/dev/null
-for kept in "INT 0.05" "KILL 0.05" "INT 0.05" "INT 0"; do
+for kept in "INT 0.05" "KILL 0.05" "INT 0"; do
   # shellcheck disable=SC2086
   stop $kept --out "$folder/again.npy"
   [[ ! -e $folder/again.npy ]] || break
 done
-((stopped > 1)) && [[ -e $folder/again.npy.part && -e $folder/again.npy.state ]] || fail "the array was never interrupted: $(ls "$folder")"
+((stopped > 1)) && [[ -e $folder/again.npy.part && -e $folder/again.npy.state ]] ||
+  fail "the array was never interrupted: $(ls "$folder")"
 expect 1 "was begun from" "${embed[@]}" --out "$folder/again.npy" --batch 2
 "${embed[@]}" --batch 1 --out "$folder/again.npy" >/dev/null
 for part in .npy _ids.npy _mask.npy; do cmp "$folder/one$part" "$folder/again$part" || fail "again$part differs"; done
@@ -122,11 +130,12 @@ expect 1 "again.npy: exists already" "${embed[@]}" --batch 1 --out "$folder/agai
 
 "${embed[@]}" --batch 1 --out "$folder/folder" >/dev/null
 stopped=0
-for kept in "INT 0.05" "KILL 0.05" "INT 0.05" "INT 0"; do
+for kept in "INT 0.05" "KILL 0.05" "INT 0"; do
   # shellcheck disable=SC2086
   stop $kept --out "$folder/folder-again"
 done
-((stopped > 1)) && [[ $(ls "$folder/folder-again/texts") == unfinished.safetensors ]] || fail "the folder was never interrupted"
+((stopped > 1)) && [[ $(ls "$folder/folder-again/texts") == unfinished.safetensors ]] ||
+  fail "the folder was never interrupted"
 "${embed[@]}" --batch 1 --out "$folder/folder-again" >/dev/null
 diff -r "$folder/folder" "$folder/folder-again" || fail "the folder differs after interruptions"
 
@@ -134,6 +143,6 @@ expect 2 "--image-model" "${embed[@]}" --out "$folder/none.npy" --image-model "$
 expect 2 "whole needs --out FILE.npy" "${embed[@]}" --out "$folder/none" --hidden whole
 expect 1 "choose another folder" "${embed[@]}" --out "$folder/folder" --hidden flatten
 expect 1 "none/a.npy.part: cannot be created" "${embed[@]}" --out "$folder/none/a.npy"
-expect 1 "CLIP or multilingual CLIP was expected" "$bin/weft-evaluate" zeroshot --data "$data" --embeddings "$folder/store" \
-  --prompt-model "$folder/mt5"
+expect 1 "CLIP or multilingual CLIP was expected" "$bin/weft-evaluate" zeroshot --data "$data" \
+  --embeddings "$folder/store" --prompt-model "$folder/mt5"
 echo "embed_array_test: all passed"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# weft-train resnext as a user runs it: it learns a tiny data set by heart from scratch, starts from a converted ResNeXt, goes on after
-# an interrupt to the same bytes, and weft-evaluate and weft-classify read its folder, refusing texts in one line.
+# weft-train resnext as a user runs it: it learns a tiny data set by heart from scratch, starts from a converted
+# ResNeXt, goes on after an interrupt to the same bytes, and weft-evaluate and weft-classify read its folder, refusing
+# texts in one line.
 set -euo pipefail
 shopt -s inherit_errexit
 bin=$(cd "$1" && pwd)
@@ -10,12 +11,13 @@ export OMP_WAIT_POLICY=passive
 
 data=$folder/data
 python3 "$here/classifier_data.py" "$data"
+weft_train=("$bin/weft-train" resnext --data "$data")
 sizes=(--image-layers 1,1,1,1 --image-planes 8,16,32,64 --image-stem 8 --image-groups 4 --image-width-per-group 16)
 steps=(--batch 16 --items-per-image 1 --seed 3 --threads 2)
 plain=(--lr 4e-3 --crop 0 --no-flip)
 # train OUT OPTION..., on pictures of $size
 size=32x32
-train() { "$bin/weft-train" resnext --data "$data" --out "$1" --image-size $size "${sizes[@]}" "${steps[@]}" --quiet "${@:2}"; }
+train() { "${weft_train[@]}" --out "$1" --image-size $size "${sizes[@]}" "${steps[@]}" --quiet "${@:2}"; }
 evaluate() { "$bin/weft-evaluate" --quiet --data "$data" "$@"; }
 classify() { "$bin/weft-classify" "$@"; }
 same() { cmp "$1" "$2" || fail "$3"; }
@@ -33,7 +35,7 @@ for dtype in f32 bf16; do
   evaluate --model "$trained" --dtype $dtype --split train --json "$folder/train.json" >/dev/null
   python3 -c 'import json, sys
 rows = [r for r in json.load(open(sys.argv[1]))["rows"] if r["geo"] == "all"]
-assert len(rows) == 1 and rows[0]["top1"] > 0.95, rows' "$folder/train.json" || fail "the items are not learnt in $dtype"
+assert len(rows) == 1 and rows[0]["top1"] > 0.95, rows' "$folder/train.json" || fail "not learnt in $dtype"
 done
 
 # --- weft-evaluate: one row for the image, naive Bayes and the majority beside it.
@@ -66,7 +68,7 @@ long=(--epochs 100 --ema 0.99 --weight-decay 0.05 --clip 1 --label-smoothing 0.1
 train "$folder/whole" "${long[@]}"
 start_training() { # OPTION...: in the background, past its first epochs
   : >"$folder/log"
-  "$bin/weft-train" resnext --data "$data" --out "$folder/stopped" --image-size $size "${sizes[@]}" "${steps[@]}" "${long[@]}" "$@" \
+  "${weft_train[@]}" --out "$folder/stopped" --image-size $size "${sizes[@]}" "${steps[@]}" "${long[@]}" "$@" \
     >"$folder/log" 2>"$folder/stderr" &
   trainer=$!
   for ((i = 0; i < 3000; ++i)); do
@@ -119,7 +121,8 @@ expect 1 "none/config.json" train "$folder/out" --image-encoder "$folder/none" -
 [[ ! -e $folder/out ]] || fail "a wrong --image-encoder leaves a folder"
 # What was trained is a ResNeXt for the other programs, too.
 train "$folder/out" --image-encoder "$model" --epochs 1
-"$bin/weft-embed" --quiet --json --data "$data" --image-model "$model" --out "$folder/embeddings" --split test >"$folder/stdout"
+"$bin/weft-embed" --quiet --json --data "$data" --image-model "$model" --out "$folder/embeddings" --split test \
+  >"$folder/stdout"
 grep -q '"computed":24' "$folder/stdout" || fail "weft-embed: $(cat "$folder/stdout")"
 
 # --- Folders that are not what they should be.
@@ -142,5 +145,6 @@ expect 1 "spiece.model" "$bin/weft-train" embracenet --data "$data" --out "$fold
 mkdir -p "$folder/user/data"
 cp -r "$data" "$folder/user/data/emoji13"
 example=$("$bin/weft-train" resnext --help | sed -n 's/^Example: //p')
-(cd "$folder/user" && PATH=$bin:$PATH bash -euo pipefail -c "$example") >"$folder/stdout" 2>"$folder/stderr" || fail "$example: $(cat "$folder/stderr")"
+(cd "$folder/user" && PATH=$bin:$PATH bash -euo pipefail -c "$example") >"$folder/stdout" 2>"$folder/stderr" ||
+  fail "$example: $(cat "$folder/stderr")"
 echo "image_classifier_test: all passed"

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What the GLAMI-1M authors' EmbraceNet answers, from their tower and checkpoint files, in PyTorch.
 
-PyPI: torch, torchvision, transformers, sentencepiece. Run after make_pretrained.py: python3 tests/golden/make_authors_embracenet.py
+PyPI: torch, torchvision, transformers, sentencepiece. Run after make_pretrained.py:
+python3 tests/golden/make_authors_embracenet.py
 Writes pretrained/embracenet/ beside this script (written with torch 2.15, transformers 5.23, sentencepiece 0.2.3).
 
   spiece.model    a SentencePiece unigram model of at most 40 pieces, for pretrained/mt5
-  answers.json    for texts, an image and both: the probabilities of categories 7, 12, 105 (expectation instead of a draw)
+  answers.json    for texts, an image and both: the probabilities of categories 7, 12, 105 (the expectation, no draw)
 
 The image is 298 high and 228 wide; colour c of pixel (y, x) is (3 y + 5 x + 70 c) % 256.
 """
@@ -24,8 +25,9 @@ TEXTS = ["black shoe", "a bee", "cabbage head on a lace band", ""]
 def tokenizer(path):
     words = "black shoe bee cabbage head lace band a on an the boa hen sand canoe".split()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([f"{a} {b}" for a in words for b in words]), model_prefix=str(path.with_suffix("")), vocab_size=40,
-        hard_vocab_limit=False, pad_id=0, eos_id=1, unk_id=2, bos_id=-1, normalization_rule_name="identity", num_threads=1, minloglevel=2)
+        sentence_iterator=iter([f"{a} {b}" for a in words for b in words]), model_prefix=str(path.with_suffix("")),
+        vocab_size=40, hard_vocab_limit=False, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        normalization_rule_name="identity", num_threads=1, minloglevel=2)
     path.with_suffix(".vocab").unlink()
     return sentencepiece.SentencePieceProcessor(model_file=str(path))
 
@@ -61,7 +63,8 @@ def main():
                 docked = ([] if text is None else [dock_text(text)]) + ([docked_image] if with_image else [])
                 if docked:
                     joint = torch.stack(docked).mean(0)
-                    answers.append({"text": text, "image": with_image, "probabilities": torch.softmax(linear("post", joint), 1)[0].tolist()})
+                    probabilities = torch.softmax(linear("post", joint), 1)[0].tolist()
+                    answers.append({"text": text, "image": with_image, "probabilities": probabilities})
     (folder / "answers.json").write_text(json.dumps(answers, indent=1) + "\n")
     print(len(answers), "answers;", pieces.get_piece_size(), "pieces")
 

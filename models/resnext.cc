@@ -104,7 +104,7 @@ Tensor ResNext::features(const Tensor& images) const {
     return late(early(images));
 
   // On the cpu large activations of one image at a time stay in the caches; small ones of several share the weights.
-  constexpr int64_t together = 8;
+  constexpr int64_t together = 4;
   Tensor result;
   for (int64_t first = 0; first < images.dim(0); first += together) {
     const int64_t last = std::min(images.dim(0), first + together);

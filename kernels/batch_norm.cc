@@ -64,12 +64,13 @@ template <class T, bool relu, bool with_residual>
 void batch_norm_forward(const T* x, const T* residual, T* y, int64_t rows, const Affine<accumulator_t<T>>& f) {
   using A = accumulator_t<T>;
   const int64_t channels = f.centre.size();
-  const Lanes lanes(rows, channels);
+  const Lanes lanes(rows, channels, forward_lanes);
   const std::vector<A> centre = lanes.repeat(f.centre), scale = lanes.repeat(f.scale), shift = lanes.repeat(f.shift);
-  map_channels(y, rows, channels, streams<T>(rows * channels), [=, c = centre.data(), s = scale.data(), b = shift.data()](int64_t i, int64_t l) {
-    A v = (static_cast<A>(x[i]) - c[l]) * s[l] + b[l];
-    if constexpr (with_residual) v += static_cast<A>(residual[i]);
-    if constexpr (relu) v = v < 0 ? A{0} : v;  // NaN stays NaN
+  const A *c = centre.data(), *s = scale.data(), *b = shift.data();
+  map_channels(y, lanes, streams<T>(rows * channels), [=](int64_t i, int64_t l, auto n) {
+    RowLanes<A> v = (load_lanes(x + i, n) - row_vector(c + l)) * row_vector(s + l) + row_vector(b + l);
+    if constexpr (with_residual) v += load_lanes(residual + i, n);
+    if constexpr (relu) v = v < 0 ? RowLanes<A>{} : v;  // NaN stays NaN
     return v;
   });
 }
@@ -83,7 +84,8 @@ struct Gradients {
   Tensor x, weight, bias;
 };
 
-// `gradient(i, l)` gives g, element i in lane l. If `masked` is given, the reduction also writes g there, and the second pass reads it.
+// `gradient` gives g as channel_sums() takes it. If `masked` is given, the reduction also writes g there, and the second pass
+// reads it.
 template <class T, class F>
 Gradients batch_norm_backward(const Tensor& x, const Affine<accumulator_t<T>>& f, bool training, Wanted wanted, const Tensor& masked, F&& gradient) {
   using A = accumulator_t<T>;
@@ -92,9 +94,7 @@ Gradients batch_norm_backward(const Tensor& x, const Affine<accumulator_t<T>>& f
   std::vector<double> sum_g(channels), sum_gx(channels);  // of g, and of g xhat
   T* g = masked.defined() ? masked.data<T>() : nullptr;
   if (g || wanted.weight || wanted.bias || (wanted.x && training)) {
-    const bool stream = streams<T>(rows * channels);
-    const ChannelSums sums = channel_sums(
-        x.data<T>(), rows, f.centre, [&](int64_t i) { return GradientRows<T, std::decay_t<F>>(gradient, g ? g + i : nullptr, stream); });
+    const ChannelSums sums = channel_sums(x.data<T>(), rows, f.centre, g, gradient);
     for (int64_t c = 0; c < channels; ++c) {
       sum_g[c] = sums.g[c];
       sum_gx[c] = (sums.gx[c] - (f.mean[c] - f.centre[c]) * sums.g[c]) * f.rstd[c];
@@ -111,7 +111,7 @@ Gradients batch_norm_backward(const Tensor& x, const Affine<accumulator_t<T>>& f
 
   // dx = scale (g - a - (x - centre) b)
   result.x = empty_like(x);
-  const Lanes lanes(rows, channels);
+  const Lanes lanes(rows, channels, backward_lanes);
   std::vector<A> a(channels), b(channels);
   for (int64_t c = 0; training && c < channels; ++c) {
     const double slope = sum_gx[c] / rows * f.rstd[c];
@@ -120,13 +120,15 @@ Gradients batch_norm_backward(const Tensor& x, const Affine<accumulator_t<T>>& f
   }
   const std::vector<A> centre = lanes.repeat(f.centre), scale = lanes.repeat(f.scale), la = lanes.repeat(a), lb = lanes.repeat(b);
   const auto second_pass = [&](auto&& read) {
-    map_channels(result.x.data<T>(), rows, channels, streams<T>(rows * channels),
-                 [=, in = x.data<T>(), c = centre.data(), s = scale.data(), a = la.data(), b = lb.data()](int64_t i, int64_t l) {
-                   return s[l] * (read(i, l) - a[l] - (static_cast<A>(in[i]) - c[l]) * b[l]);
-                 });
+    const T* in = x.data<T>();
+    const A *c = centre.data(), *s = scale.data(), *a = la.data(), *b = lb.data();
+    map_channels(result.x.data<T>(), lanes, streams<T>(rows * channels), [=](int64_t i, int64_t l, auto n) {
+      const RowLanes<A> d = load_lanes(in + i, n) - row_vector(c + l);
+      return row_vector(s + l) * (read(i, l, n) - row_vector(a + l) - d * row_vector(b + l));
+    });
   };
   if (g) {
-    second_pass([g](int64_t i, int64_t) { return static_cast<A>(g[i]); });
+    second_pass([g](int64_t i, int64_t, auto n) { return load_lanes(g + i, n); });
   } else {
     second_pass(gradient);
   }
@@ -172,23 +174,25 @@ Tensor batch_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, con
 
     backward = [x = x.detach(), f, output, training, relu, wanted, has_residual](const Tensor& dy) -> Tensors {
       const T* g = dy.data<T>();
-      const auto plain = [g](int64_t i, int64_t) { return static_cast<A>(g[i]); };
+      const auto plain = [g](int64_t i, int64_t, auto n) { return load_lanes(g + i, n); };
       Gradients d;
       Tensor dresidual = dy;
       if (output.defined()) {
         dresidual = empty_like(x);
-        d = batch_norm_backward<T>(x, f, training, wanted, dresidual, [g, y = output.data<T>()](int64_t i, int64_t) {
-          const A gi = g[i];  // loaded in any case, so that the loop vectorises
-          return static_cast<A>(y[i]) > 0 ? gi : A{0};
-        });
+        const auto masked = [g, y = output.data<T>()](int64_t i, int64_t, auto n) {
+          return load_lanes(y + i, n) > 0 ? load_lanes(g + i, n) : RowLanes<A>{};
+        };
+        d = batch_norm_backward<T>(x, f, training, wanted, dresidual, masked);
       } else if (relu) {
-        const Lanes lanes(x.rows(), x.cols());
+        const Lanes lanes(x.rows(), x.cols(), backward_lanes);
         const std::vector<A> centre = lanes.repeat(f.centre), scale = lanes.repeat(f.scale), shift = lanes.repeat(f.shift);
-        d = batch_norm_backward<T>(x, f, training, wanted, Tensor(),
-                                   [=, in = x.data<T>(), c = centre.data(), s = scale.data(), b = shift.data()](int64_t i, int64_t l) {
-                                     const A gi = g[i];
-                                     return (static_cast<A>(in[i]) - c[l]) * s[l] + b[l] > 0 ? gi : A{0};
-                                   });
+        const T* in = x.data<T>();
+        const A *c = centre.data(), *s = scale.data(), *b = shift.data();
+        const auto masked = [=](int64_t i, int64_t l, auto n) {
+          const RowLanes<A> y = (load_lanes(in + i, n) - row_vector(c + l)) * row_vector(s + l) + row_vector(b + l);
+          return y > 0 ? load_lanes(g + i, n) : RowLanes<A>{};
+        };
+        d = batch_norm_backward<T>(x, f, training, wanted, Tensor(), masked);
       } else {
         d = batch_norm_backward<T>(x, f, training, wanted, Tensor(), plain);
       }

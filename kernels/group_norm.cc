@@ -62,10 +62,12 @@ Statistics group_norm_forward(const T* x, const A* weight, const A* bias, T* y, 
         shift[c] = static_cast<A>(bias[c] - (mean - centre[c]) * rstd * weight[c]);
       }
     }
-    const Lanes lanes(g.rows, g.channels);
+    const Lanes lanes(g.rows, g.channels, forward_lanes);
     const std::vector<A> lc = lanes.repeat(centre), ls = lanes.repeat(scale), lb = lanes.repeat(shift);
-    map_channels(y + n * g.sample_elements(), g.rows, g.channels, stream,
-                 [=, c = lc.data(), s = ls.data(), b = lb.data()](int64_t i, int64_t l) { return (static_cast<A>(xn[i]) - c[l]) * s[l] + b[l]; });
+    map_channels(y + n * g.sample_elements(), lanes, stream,
+                 [=, c = lc.data(), s = ls.data(), b = lb.data()](int64_t i, int64_t l, auto n) {
+                   return (load_lanes(xn + i, n) - row_vector(c + l)) * row_vector(s + l) + row_vector(b + l);
+                 });
   });
   return s;
 }
@@ -82,9 +84,8 @@ void group_norm_backward(const T* x, const A* weight, const Statistics& s, const
       double *sg = sum_g.data() + n * g.channels, *sgx = sum_gx.data() + n * g.channels;
       std::vector<A> centre(g.channels), scale(g.channels), a(g.channels), b(g.channels);
       for (int64_t c = 0; c < g.channels; ++c) centre[c] = static_cast<A>(mean[c / g.width]);
-      const auto gradient = [gn](int64_t i, int64_t) { return static_cast<A>(gn[i]); };
-      const ChannelSums sums =
-          channel_sums(xn, g.rows, centre, [&](int64_t) { return GradientRows<T, decltype(gradient)>(gradient, nullptr, false); });
+      const auto gradient = [gn](int64_t i, int64_t, auto n) { return load_lanes(gn + i, n); };
+      const ChannelSums sums = channel_sums(xn, g.rows, centre, static_cast<T*>(nullptr), gradient);
       for (int64_t k = 0; k < g.count; ++k) {
         const int64_t first = k * g.width, last = first + g.width;
         const double lost = mean[k] - static_cast<A>(mean[k]);
@@ -104,11 +105,12 @@ void group_norm_backward(const T* x, const A* weight, const Statistics& s, const
         }
       }
       if (!dx) return;
-      const Lanes lanes(g.rows, g.channels);
+      const Lanes lanes(g.rows, g.channels, backward_lanes);
       const std::vector<A> lc = lanes.repeat(centre), ls = lanes.repeat(scale), la = lanes.repeat(a), lb = lanes.repeat(b);
-      map_channels(dx + n * g.sample_elements(), g.rows, g.channels, stream,
-                   [=, c = lc.data(), s = ls.data(), a = la.data(), b = lb.data()](int64_t i, int64_t l) {
-                     return static_cast<A>(gn[i]) * s[l] - a[l] - (static_cast<A>(xn[i]) - c[l]) * b[l];
+      map_channels(dx + n * g.sample_elements(), lanes, stream,
+                   [=, c = lc.data(), s = ls.data(), a = la.data(), b = lb.data()](int64_t i, int64_t l, auto n) {
+                     const RowLanes<A> d = load_lanes(xn + i, n) - row_vector(c + l);
+                     return load_lanes(gn + i, n) * row_vector(s + l) - row_vector(a + l) - d * row_vector(b + l);
                    });
     });
   }

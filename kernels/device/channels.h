@@ -1,8 +1,9 @@
 // Statistics and elementwise passes over rows of channels (channels last), shared by batch_norm and group_norm.
 // Few channels would leave short loops, so several rows are taken as one of `width` lanes; lane l belongs to channel l % C.
+// Rows are long enough for the processor to fetch their lines ahead, and short enough that what belongs to their lanes stays
+// in the nearest cache.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "kernels/device/parallel.h"
@@ -10,26 +11,25 @@
 
 namespace weft {
 
+/// Lanes of a row where a pass reads few numbers a lane besides the tensors, and where it reads many.
+inline constexpr int64_t forward_lanes = 1024, backward_lanes = 512;
+
 struct Lanes {
   int64_t channels, width, rows, tail;  // `rows` whole rows of `width` lanes, then `tail` lanes
 
-  Lanes(int64_t rows_of_channels, int64_t channels) : channels(channels) {
-    const int64_t fold = std::clamp<int64_t>(256 / std::max<int64_t>(channels, 1), 1, std::max<int64_t>(rows_of_channels, 1));
+  Lanes(int64_t rows_of_channels, int64_t channels, int64_t most) : channels(channels) {
+    const int64_t rows_of_lanes = most / std::max<int64_t>(channels, 1);
+    const int64_t fold = std::clamp<int64_t>(rows_of_lanes, 1, std::max<int64_t>(rows_of_channels, 1));
     width = fold * channels;
     rows = rows_of_channels / fold;
     tail = rows_of_channels % fold * channels;
   }
 
-  /// One value a channel, repeated for every lane.
+  /// One value a channel, repeated for every lane, and 0 up to padded(width).
   template <class T> std::vector<T> repeat(const std::vector<T>& of_channel) const {
-    std::vector<T> result(width);
+    std::vector<T> result(padded(width));
     for (int64_t l = 0; l < width; ++l) result[l] = of_channel[l % channels];
     return result;
-  }
-
-  /// Rows that stay in the nearest cache between two passes.
-  template <class T> int64_t block() const {
-    return std::clamp<int64_t>((32 << 10) / std::max<int64_t>(width * sizeof(T), 1), 8, 64);
   }
 
   /// Pieces that the rows are summed in; their number decides the rounding, not which thread takes which.
@@ -41,47 +41,54 @@ struct ChannelMoments {
   std::vector<double> mean, squares;
 };
 
-/// Two passes over each block of rows in cache, relative to the block's first row; blocks are combined in double (Chan, Golub and
-/// LeVeque 1979), so that a large mean costs no digits. One read of memory. At least one row.
+/// Adds x - origin and its square to `sums` and `squares` for columns [c, c + n) of `count` rows of x, `width` apart.
+template <int64_t count, class T, class A, class N>
+[[gnu::always_inline]] inline void add_moments(const T* x, int64_t width, const A* origin, A* sums, A* squares,
+                                               int64_t c, N n) {
+  const RowLanes<A> from = row_vector(origin + c);
+  RowLanes<A> sum = row_vector(sums + c), square = row_vector(squares + c);
+  for (int64_t r = 0; r < count; ++r) {
+    const RowLanes<A> d = load_lanes(x + r * width + c, n) - from;
+    sum += d;
+    square += d * d;
+  }
+  row_vector(sums + c) = sum;
+  row_vector(squares + c) = square;
+}
+
+/// One pass over blocks of at most 64 rows, relative to the block's first row: with an element as origin, the sum of
+/// squares is at most 64 times that of the deviations, so that little is lost where the mean's part is taken off. Blocks
+/// are combined in double (Chan, Golub and LeVeque 1979), so that a large mean costs no digits. At least one row.
 template <class T> ChannelMoments channel_moments(const T* x, int64_t rows, int64_t channels) {
   using A = accumulator_t<T>;
-  const Lanes lanes(rows, channels);
+  constexpr int64_t block = 64, together = 4;
+  const Lanes lanes(rows, channels, forward_lanes);
   const int64_t width = lanes.width, pieces = lanes.pieces();
   std::vector<double> means(pieces * width), squares(pieces * width);
   parallel_for(pieces, 1, [&](int64_t first_piece, int64_t last_piece) {
-    std::vector<A> scratch(3 * width);
-    A *origin = scratch.data(), *shift = origin + width, *square = shift + width;
+    std::vector<A> scratch(3 * padded(width));
+    A *origin = scratch.data(), *sum = origin + padded(width), *square = sum + padded(width);
+    const auto add = [=](auto rows_together, int64_t r) {
+      each_lanes(width, [=](int64_t c, auto n) {
+        add_moments<rows_together>(x + r * width, width, origin, sum, square, c, n);
+      });
+    };
     for (int64_t p = first_piece; p < last_piece; ++p) {
       double *mean = means.data() + p * width, *m2 = squares.data() + p * width;
       const int64_t begin = lanes.rows * p / pieces, end = lanes.rows * (p + 1) / pieces;
-      for (int64_t b = begin; b < end; b += lanes.block<T>()) {
-        const int64_t stop = std::min(end, b + lanes.block<T>()), count = stop - b, before = b - begin;
-        for (int64_t l = 0; l < width; ++l) {
-          origin[l] = x[b * width + l];
-          shift[l] = square[l] = 0;
-        }
-        for (int64_t r = b + 1; r < stop; ++r) {
-          const T* row = x + r * width;
-#pragma omp simd
-          for (int64_t l = 0; l < width; ++l) shift[l] += static_cast<A>(row[l]) - origin[l];
-        }
-        const A scale = A{1} / static_cast<A>(count);
-#pragma omp simd
-        for (int64_t l = 0; l < width; ++l) shift[l] *= scale;
-        for (int64_t r = b; r < stop; ++r) {
-          const T* row = x + r * width;
-#pragma omp simd
-          for (int64_t l = 0; l < width; ++l) {
-            const A d = (static_cast<A>(row[l]) - origin[l]) - shift[l];
-            square[l] += d * d;
-          }
-        }
-        const double share = static_cast<double>(count) / (before + count), cross = share * before;
+      for (int64_t b = begin; b < end; b += block) {
+        const int64_t stop = std::min(end, b + block), count = stop - b, before = b - begin;
+        read_row(x + b * width, origin, width);
+        std::fill(sum, scratch.data() + scratch.size(), A{0});
+        int64_t r = b + 1;
+        for (; r + together <= stop; r += together) add(std::integral_constant<int64_t, together>(), r);
+        for (; r < stop; ++r) add(std::integral_constant<int64_t, 1>(), r);
+        const double each = 1.0 / count, share = static_cast<double>(count) / (before + count), cross = share * before;
 #pragma omp simd
         for (int64_t l = 0; l < width; ++l) {
-          const double delta = static_cast<double>(origin[l]) + static_cast<double>(shift[l]) - mean[l];
+          const double of_lane = sum[l], shift = of_lane * each, delta = origin[l] + shift - mean[l];
           mean[l] += delta * share;
-          m2[l] += static_cast<double>(square[l]) + delta * delta * cross;
+          m2[l] += std::max(square[l] - of_lane * shift, 0.0) + delta * delta * cross;
         }
       }
     }
@@ -109,38 +116,46 @@ struct ChannelSums {
   std::vector<double> g, gx;
 };
 
-/// `start(i)` makes the reader of a run of elements from i on: called in order with (i, n), it returns elements [i, i + n) of g in
-/// accumulator precision; element i + l lies in lane l. One read of memory.
-template <class T, class Start>
-ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator_t<T>>& centre, Start&& start) {
+/// gradient(i, l, n) gives elements [i, i + n) of g as a vector; they lie in lanes from l on of rows of backward_lanes, n
+/// is a count of each_lanes(). If `masked` is given, g is also written there. One read of memory.
+template <class T, class F>
+ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator_t<T>>& centre, T* masked, F&& gradient) {
   using A = accumulator_t<T>;
+  constexpr int64_t block = 64;
   const int64_t channels = centre.size();
-  const Lanes lanes(rows, channels);
+  const Lanes lanes(rows, channels, backward_lanes);
   const int64_t width = lanes.width, pieces = lanes.pieces();
+  const bool stream = masked && streams<T>(rows * channels);
   const std::vector<A> centre_lanes = lanes.repeat(centre);
-  const A* c = centre_lanes.data();
   std::vector<double> sums(pieces * width), products(pieces * width);
   parallel_for(pieces, 1, [&](int64_t first_piece, int64_t last_piece) {
-    std::vector<A> scratch(2 * width);
-    A *sum = scratch.data(), *product = sum + width;
-    for (int64_t p = first_piece; p < last_piece; ++p) {
-      const int64_t begin = lanes.rows * p / pieces, end = lanes.rows * (p + 1) / pieces;
-      auto read = start(begin * width);
-      for (int64_t b = begin; b < end; b += 64) {
+    std::vector<A> scratch(2 * padded(width));
+    A *sum = scratch.data(), *product = sum + padded(width);
+    // Adds row r's columns [c, c + n); returns their g.
+    const auto add = [=, centre = centre_lanes.data()](int64_t r, int64_t c, auto n) {
+      const int64_t i = r * width + c;
+      const RowLanes<A> g = gradient(i, c, n);
+      row_vector(sum + c) += g;
+      row_vector(product + c) += g * (load_lanes(x + i, n) - row_vector(centre + c));
+      return g;
+    };
+    for (int64_t piece = first_piece; piece < last_piece; ++piece) {
+      const int64_t begin = lanes.rows * piece / pieces, end = lanes.rows * (piece + 1) / pieces;
+      RowWriter<T> out(masked ? masked + begin * width : nullptr, stream);
+      for (int64_t b = begin; b < end; b += block) {
         std::fill(scratch.begin(), scratch.end(), A{0});
-        for (int64_t r = b; r < std::min(end, b + 64); ++r) {
-          const T* row = x + r * width;
-          const A* g = read(r * width, width);
-#pragma omp simd
-          for (int64_t l = 0; l < width; ++l) {
-            sum[l] += g[l];
-            product[l] += g[l] * (static_cast<A>(row[l]) - c[l]);
+        const int64_t stop = std::min(end, b + block);
+        for (int64_t r = b; r < stop; ++r) {
+          if (masked) {
+            out.write_lanes(width, [&add, r](int64_t c, auto n) { return add(r, c, n); });
+          } else {
+            each_lanes(width, [&add, r](int64_t c, auto n) { add(r, c, n); });
           }
         }
 #pragma omp simd
         for (int64_t l = 0; l < width; ++l) {
-          sums[p * width + l] += sum[l];
-          products[p * width + l] += product[l];
+          sums[piece * width + l] += sum[l];
+          products[piece * width + l] += product[l];
         }
       }
     }
@@ -150,43 +165,32 @@ ChannelSums channel_sums(const T* x, int64_t rows, const std::vector<accumulator
     total.g[i % width % channels] += sums[i];
     total.gx[i % width % channels] += products[i];
   }
-  auto read = start(lanes.rows * width);
-  const A* g = read(lanes.rows * width, lanes.tail);
-  for (int64_t l = 0; l < lanes.tail; ++l) {
-    total.g[l % channels] += g[l];
-    total.gx[l % channels] += g[l] * (static_cast<double>(x[lanes.rows * width + l]) - centre[l % channels]);
+  const int64_t first = lanes.rows * width;
+  RowWriter<T> out(masked ? masked + first : nullptr, stream);
+  const auto add = [&](int64_t c, auto n) {
+    const RowLanes<A> g = gradient(first + c, c, n), v = load_lanes(x + first + c, n);
+    for (int64_t l = 0; l < n; ++l) {
+      total.g[(c + l) % channels] += g[l];
+      total.gx[(c + l) % channels] += g[l] * (static_cast<double>(v[l]) - centre[(c + l) % channels]);
+    }
+    return g;
+  };
+  if (masked) {
+    out.write_lanes(lanes.tail, add);
+  } else {
+    each_lanes(lanes.tail, add);
   }
   return total;
 }
 
-/// The reader of channel_sums() for a g computed element by element: gradient(i, l). If `masked` is given, g is also written there.
-template <class T, class F> struct GradientRows {
-  F gradient;
-  std::vector<accumulator_t<T>> row;
-  std::optional<RowWriter<T>> masked;
-
-  GradientRows(const F& gradient, T* masked_from, bool stream) : gradient(gradient) {
-    if (masked_from) masked.emplace(masked_from, stream);
-  }
-  const accumulator_t<T>* operator()(int64_t i, int64_t n) {
-    row.resize(n);
-    accumulator_t<T>* g = row.data();
-#pragma omp simd
-    for (int64_t l = 0; l < n; ++l) g[l] = gradient(i + l, l);
-    if (masked) masked->write(n, [g](int64_t l) { return g[l]; });
-    return g;
-  }
-};
-
-/// y[i] = f(i, l) for every element i, which lies in lane l; past the caches if `stream`.
-template <class T, class F> void map_channels(T* y, int64_t rows, int64_t channels, bool stream, F&& f) {
-  const Lanes lanes(rows, channels);
+/// Elements [i, i + n) of y are the vector f(i, l, n); they lie in lanes from l on. Past the caches if `stream`.
+template <class T, class F> void map_channels(T* y, const Lanes& lanes, bool stream, F&& f) {
   const int64_t width = lanes.width;
   parallel_for(lanes.rows + (lanes.tail > 0), std::max<int64_t>(1, elements_grain / std::max<int64_t>(width, 1)), [&](int64_t begin, int64_t end) {
     RowWriter<T> out(y + begin * width, stream);
     for (int64_t r = begin; r < end; ++r) {
-      const int64_t base = r * width;
-      out.write(r < lanes.rows ? width : lanes.tail, [&](int64_t l) { return f(base + l, l); });
+      const int64_t base = r * width, count = r < lanes.rows ? width : lanes.tail;
+      out.write_lanes(count, [&f, base](int64_t l, auto n) { return f(base + l, l, n); });
     }
   });
 }

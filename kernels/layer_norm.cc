@@ -1,4 +1,4 @@
-// Forward:  y = xhat weight + bias, xhat = (x - mean) rstd: three passes over a row, two of them out of the nearest cache.
+// Forward:  y = xhat weight + bias, xhat = (x - mean) rstd: two passes over a row (three if it is short), the first of memory.
 // Backward: with h = dy weight, dx = rstd (h - mean(h) - xhat mean(h xhat)); dweight = sum over rows of dy xhat; dbias = that of dy.
 //           One pass over x and dy.
 // Saved: x, weight, and of every row rstd and the distance of its mean from its first element, which keeps its digits under a large mean.
@@ -19,30 +19,72 @@ void layer_norm_backward_cuda(const Tensor& x, const Tensor& weight, const Tenso
 
 namespace {
 
+// Below this, combining the lanes costs more than another pass.
+constexpr int64_t short_row = 128;
+
+// Of a row: its mean's distance from its first element, and the sum of the squared deviations from the mean. One pass: each
+// of the 16 lanes is summed relative to its own first element, so that its sum of squares is at most as many times that of
+// the deviations as it has elements; lanes are combined as in Chan, Golub and LeVeque (1979). `counts` is how many elements
+// a lane has, at least 1, `shares` 1 / counts.
+template <class T, class A = accumulator_t<T>>
+void row_moments(const T* x, int64_t cols, const RowLanes<A>& counts, const RowLanes<A>& shares, A& mean, A& squares) {
+  const A first = x[0];
+  const RowLanes<A> origin = load_lanes(x, WholeLanes());
+  RowLanes<A> sum{}, square{};
+  each_lanes(cols, [&sum, &square, &origin, x](int64_t c, auto n) {
+    const RowLanes<A> d = first_lanes<A>(load_lanes(x + c, n) - origin, n);
+    sum += d;
+    square += d * d;
+  });
+  const RowLanes<A> shift = sum * shares, centre = origin - first + shift;
+  mean = lane_sum<A>(centre * counts) / static_cast<A>(cols);
+  const RowLanes<A> apart = centre - mean;
+  squares = lane_sum<A>(square - sum * shift + apart * apart * counts);
+}
+
+// The same of `count` short rows, in two passes.
+template <class T, class A = accumulator_t<T>>
+void row_moments_together(const T* x, int64_t count, int64_t cols, A* mean, A* squares) {
+  for (int64_t k = 0; k < count; ++k) {
+    const T* xr = x + k * cols;
+    RowLanes<A> sum{};
+    each_lanes(cols, [&sum, xr, origin = static_cast<A>(xr[0])](int64_t c, auto n) {
+      sum += load_lanes(xr + c, n, origin) - origin;
+    });
+    mean[k] = lane_sum<A>(sum) / static_cast<A>(cols);
+  }
+  for (int64_t k = 0; k < count; ++k) {
+    const T* xr = x + k * cols;
+    RowLanes<A> sum{};
+    each_lanes(cols, [&sum, xr, origin = static_cast<A>(xr[0]), centre = mean[k]](int64_t c, auto n) {
+      const RowLanes<A> d = first_lanes<A>(load_lanes(xr + c, n) - origin - centre, n);
+      sum += d * d;
+    });
+    squares[k] = lane_sum<A>(sum);
+  }
+}
+
 template <class T, class A = accumulator_t<T>>
 void layer_norm_forward(const T* x, const A* weight, const A* bias, T* y, A* mean, A* rstd, int64_t rows, int64_t cols, double eps) {
   const int64_t group = rows_together(padded(cols));
   const std::vector<A> padded_weight = padded_copy(weight, cols), padded_bias = padded_copy(bias, cols);
+  RowLanes<A> lane_counts{}, lane_shares{};
+  for (int64_t l = 0; l < std::min(cols, row_lanes); ++l) {
+    lane_counts[l] = static_cast<A>((cols - l + row_lanes - 1) / row_lanes);
+    lane_shares[l] = 1 / lane_counts[l];
+  }
   parallel_for(cols > 0 ? rows : 0, std::max<int64_t>(1, elements_grain / std::max<int64_t>(cols, 1)),
                [=, w = padded_weight.data(), b = padded_bias.data()](int64_t begin, int64_t end) {
     RowWriter<T> out(y + begin * cols, streams<T>(rows * cols));
     for (int64_t r = begin; r < end; r += group) {
       const int64_t count = std::min(group, end - r);
       A squares[max_rows_together];
-      for (int64_t k = 0; k < count; ++k) {
-        const T* xr = x + (r + k) * cols;
-        RowLanes<A> sum{};
-        each_lanes(cols, [&sum, xr, origin = static_cast<A>(xr[0])](int64_t c, auto n) { sum += load_lanes(xr + c, n, origin) - origin; });
-        mean[r + k] = lane_sum<A>(sum) / static_cast<A>(cols);
-      }
-      for (int64_t k = 0; k < count; ++k) {
-        const T* xr = x + (r + k) * cols;
-        RowLanes<A> sum{};
-        each_lanes(cols, [&sum, xr, origin = static_cast<A>(xr[0]), centre = mean[r + k]](int64_t c, auto n) {
-          const RowLanes<A> d = first_lanes<A>(load_lanes(xr + c, n) - origin - centre, n);
-          sum += d * d;
-        });
-        squares[k] = lane_sum<A>(sum);
+      if (cols < short_row) {
+        row_moments_together(x + r * cols, count, cols, mean + r, squares);
+      } else {
+        for (int64_t k = 0; k < count; ++k) {
+          row_moments(x + (r + k) * cols, cols, lane_counts, lane_shares, mean[r + k], squares[k]);
+        }
       }
 #pragma omp simd
       for (int64_t k = 0; k < count; ++k) rstd[r + k] = 1 / std::sqrt(squares[k] / static_cast<A>(cols) + static_cast<A>(eps));

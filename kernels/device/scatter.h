@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
 #include "kernels/device/copies.h"
 #include "kernels/device/parallel.h"
+#include "kernels/device/rows.h"
 #include "tensor/dispatch.h"
 #include "tensor/host_work.h"
 
@@ -21,39 +21,54 @@ template <class T> void scatter_add_rows(T* dx, int64_t V, int64_t D, const int6
   parallel_for(V * D, 1 << 18, [=](int64_t begin, int64_t end) {
     std::memset(static_cast<void*>(dx + begin), 0, (end - begin) * sizeof(T));
   });
-  // Equal ids become neighbours, in their own order.
-  std::vector<int64_t> order(n);
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [ids](int64_t a, int64_t b) { return ids[a] < ids[b]; });
+  // Equal ids become neighbours, in their own order: counted, then put in their places.
+  std::vector<int64_t> order(n), place(V + 1);
+  for (int64_t i = 0; i < n; ++i) ++place[ids[i] + 1];
+  for (int64_t v = 0; v < V; ++v) place[v + 1] += place[v];
+  for (int64_t i = 0; i < n; ++i) order[place[ids[i]]++] = i;
   constexpr int64_t strip = 32;
   const int64_t strips = (D + strip - 1) / strip;
   parallel_for(strips, std::max<int64_t>(1, elements_grain / std::max<int64_t>(n * strip, 1)),
                [&](int64_t first, int64_t last) {
                  const int64_t from = first * strip, count = std::min(D, last * strip) - from;
-                 std::vector<A> sum(count);
+                 std::vector<A> sum(padded(count));
                  for (int64_t i = 0; i < n;) {
                    const int64_t id = ids[order[i]];
                    std::fill(sum.begin(), sum.end(), A{0});
                    for (; i < n && ids[order[i]] == id; ++i) {
                      const T* row = dy + order[i] * D + from;
-                     A* total = sum.data();
-#pragma omp simd
-                     for (int64_t c = 0; c < count; ++c) total[c] += static_cast<A>(row[c]);
+                     const T* next = dy + order[std::min(i + 1, n - 1)] * D + from;
+                     each_lanes(count, [=, total = sum.data()](int64_t c, auto lanes) {
+                       prefetch(next + c);
+                       row_vector(total + c) += load_lanes(row + c, lanes);
+                     });
                    }
+                   constexpr int64_t line = 64 / sizeof(T);
                    T* out = dx + id * D + from;
-                   const A* total = sum.data();
-#pragma omp simd
-                   for (int64_t c = 0; c < count; ++c) out[c] = T(total[c]);
+                   int64_t c = 0;
+                   for (; c + line <= count; c += line) write_line(out + c, sum.data() + c, false);
+                   for (; c < count; ++c) out[c] = T(sum[c]);
                  }
                });
 }
 
 /// The bytes of row ids[i] of x [V, row_bytes] -> row i of y.
 inline void copy_rows(const void* x, void* y, const int64_t* ids, int64_t n, int64_t row_bytes) {
+  const bool stream = streams<char>(n * row_bytes) && row_bytes >= 64;
   parallel_for(n, std::max<int64_t>(1, (1 << 16) / std::max<int64_t>(row_bytes, 1)), [=](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      std::memcpy(static_cast<char*>(y) + i * row_bytes, static_cast<const char*>(x) + ids[i] * row_bytes, row_bytes);
+      // The row after next is fetched: the table's rows follow no order that the processor could guess.
+      const char* next = static_cast<const char*>(x) + ids[std::min(i + 2, end - 1)] * row_bytes;
+      for (int64_t at = 0; stream && at < std::min<int64_t>(row_bytes, 4096); at += 64) prefetch(next + at);
+      const char* from = static_cast<const char*>(x) + ids[i] * row_bytes;
+      char* to = static_cast<char*>(y) + i * row_bytes;
+      if (stream) {
+        stream_copy(to, from, row_bytes);
+      } else {
+        std::memcpy(to, from, row_bytes);
+      }
     }
+    if (stream) stream_fence();
   });
 }
 

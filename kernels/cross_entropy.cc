@@ -75,7 +75,7 @@ double cross_entropy_forward(const T* x, const int64_t* labels, T* dx, int64_t r
   const bool stream = streams<T>(rows * classes);
   std::vector<double> losses(rows);
   parallel_for(rows, std::max<int64_t>(1, elements_grain / std::max<int64_t>(classes, 1)), [&](int64_t begin, int64_t end) {
-    RowExponentials<T, A> row(classes);
+    RowExponentials<T> row(classes);
     RowWriter<T> out(dx ? dx + begin * classes : nullptr, stream);
     for (int64_t b = begin; b < end; ++b) {
       const T* xb = x + b * classes;
@@ -98,7 +98,7 @@ double cross_entropy_forward(const T* x, const int64_t* labels, T* dx, int64_t r
       for (int64_t from = 0; from < classes; from += exponentials_piece) {
         const A s = static_cast<A>(scale * row.factor(from));
         const auto write = [&](auto&& rest) {
-          out.write_lanes(std::min(exponentials_piece, classes - from), [=, e = row.e.data() + from, at = label - from](int64_t c, auto) {
+          out.write_lanes(std::min(exponentials_piece, classes - from), [=, e = row.e + from, at = label - from](int64_t c, auto) {
             const RowLanes<A> place = RowLanes<A>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + static_cast<A>(c - at);
             return place == 0 ? RowLanes<A>{} + of_label : row_vector(e + c) * s - rest(c);
           });

@@ -29,7 +29,7 @@ template <class T, bool log> void softmax_forward(const T* x, T* y, int64_t rows
       } else {
         for (int64_t c = 0; c < cols; c += exponentials_piece) {
           const A scale = row.factor(c) / row.sum;
-          out.write_lanes(std::min(cols - c, exponentials_piece), [=, e = row.e.data() + c](int64_t i, auto) { return row_vector(e + i) * scale; });
+          out.write_lanes(std::min(cols - c, exponentials_piece), [=, e = row.e + c](int64_t i, auto) { return row_vector(e + i) * scale; });
         }
       }
     }

@@ -13,12 +13,13 @@ namespace weft {
 template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline RowLanes<A> exp_lanes(const RowLanes<A>& x) {
   if constexpr (std::is_same_v<A, float>) {
 #ifdef __AVX512F__
-    constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    // Minus infinity must not meet itself; the second operand of a maximum is the result for a NaN.
     if constexpr (std::is_same_v<T, bf16>) {
-      const __m512 t = _mm512_max_ps(_mm512_set1_ps(-150), x * 1.44269504f), k = _mm512_roundscale_ps(t, nearest);
-      return _mm512_scalef_ps(exp2_short_series<__m512>(t - k), k);
+      // The fraction of minus infinity is 0, and scalef rounds its second operand down.
+      const __m512 t = x * 1.44269504f, fraction = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+      return _mm512_scalef_ps(exp2_fraction_series<__m512>(fraction), t);
     } else {
+      constexpr int nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+      // Minus infinity must not meet itself; the second operand of a maximum is the result for a NaN.
       const __m512 bounded = _mm512_max_ps(_mm512_set1_ps(-104), x), k = _mm512_roundscale_ps(bounded * 1.44269504f, nearest);
       return _mm512_scalef_ps(exp_series(exp_remainder<__m512>(bounded, k)), k);
     }
@@ -29,6 +30,30 @@ template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline Row
   return y;
 }
 
+/// The largest of n elements and of `most`, lane by lane; a NaN counts for nothing.
+template <class T, class A = accumulator_t<T>> RowLanes<A> lanes_max(const T* from, int64_t n, RowLanes<A> most) {
+  int64_t c = 0;
+#ifdef __AVX512BW__
+  if constexpr (std::is_same_v<T, bf16>) {
+    // Two elements a word: the upper one is a float once the lower one is masked away.
+    __m512 lower = most, upper = most;
+    // The second operand is the result for a NaN.
+    const auto larger = [](const __m512& v, const __m512& than) { return _mm512_maskz_max_ps(0xffff, v, than); };
+    for (; c + 2 * row_lanes <= n; c += 2 * row_lanes) {
+      const __m512i words = _mm512_loadu_si512(from + c), mask = _mm512_set1_epi32(static_cast<int32_t>(0xffff0000u));
+      lower = larger(_mm512_castsi512_ps(_mm512_slli_epi32(words, 16)), lower);
+      upper = larger(_mm512_castsi512_ps(_mm512_and_si512(words, mask)), upper);
+    }
+    most = larger(lower, upper);
+  }
+#endif
+  each_lanes(n - c, [&most, from = from + c](int64_t i, auto count) {
+    const RowLanes<A> v = load_lanes(from + i, count, -std::numeric_limits<A>::infinity());
+    most = v > most ? v : most;
+  });
+  return most;
+}
+
 /// A row is taken in pieces that stay in the nearest cache between their maximum and their exponentials.
 inline constexpr int64_t exponentials_piece = 4096;
 
@@ -36,10 +61,19 @@ inline constexpr int64_t exponentials_piece = 4096;
 /// Exact enough for results that are rounded to `Result`.
 template <class T, class Result = T> struct RowExponentials {
   using A = accumulator_t<T>;
-  std::vector<A> e, shifts;
+  // Whole lines: vectors that cross them are stored at half the speed.
+  struct alignas(64) Line {
+    A values[row_lanes];
+  };
+  std::vector<Line> lines;
+  A* e;
+  std::vector<A> shifts;
   A top = 0, sum = 0;
 
-  explicit RowExponentials(int64_t cols) : e(padded(cols)) {}
+  explicit RowExponentials(int64_t cols)
+      : lines(padded(cols) / row_lanes), e(reinterpret_cast<A*>(lines.data())) {}
+  RowExponentials(const RowExponentials&) = delete;
+  RowExponentials& operator=(const RowExponentials&) = delete;
 
   /// One read of x, which may be followed by the next row. Pieces seen under a lower maximum keep it as their shift.
   void read(const T* x, int64_t cols) {
@@ -49,15 +83,11 @@ template <class T, class Result = T> struct RowExponentials {
     for (size_t p = 0; p < shifts.size(); ++p) {
       const int64_t begin = p * exponentials_piece, count = std::min(cols - begin, exponentials_piece);
       const T* from = x + begin;
-      RowLanes<A> most = RowLanes<A>{} + highest, sums{};
-      each_lanes(count, [&](int64_t c, auto n) {
-        const RowLanes<A> v = load_lanes(from + c, n, lowest);
-        most = v > most ? v : most;
-      });
-      const A higher = lane_max<A>(most);
+      RowLanes<A> sums{};
+      const A higher = lane_max<A>(lanes_max(from, count, RowLanes<A>{} + highest));
       // Where nothing but minus infinity was seen, any finite shift gives exp = 0.
       const A shift = higher == lowest ? A{0} : higher;
-      each_lanes(count, [&, to = e.data() + begin](int64_t c, auto n) {
+      each_lanes(count, [&, to = e + begin](int64_t c, auto n) {
         prefetch(from + count + c);  // the next piece, or row
         const RowLanes<A> v = exp_lanes<Result>(load_lanes(from + c, n, lowest) - shift);
         row_vector(to + c) = v;

@@ -72,10 +72,17 @@ assert changed == {"1"}, changed
 PY
 
 # --- Drawing.
-draw --text "ab" --text "" --text "ab" --count 2 --seed 4 --out "$folder/grid.png" 2>"$folder/stderr"
+# No parameter is the default, so that one which the picture does not keep shows.
+draw --text "ab" --text "" --text "ab" --count 2 --seed 4 --sampler ddpm --guidance 2.5 --compat glami --dtype bf16 --out "$folder/grid.png" \
+  2>"$folder/stderr"
 grep -qF "text 2: it is empty" "$folder/stderr" || fail "an empty text goes unmentioned"
 "$bin/weft-generate" --model "$folder/model" --from "$folder/grid.png" --quiet --out "$folder/again.png" 2>/dev/null
 same "$folder/grid.png" "$folder/again.png" "--from does not repeat the picture"
+for parameter in "--seed 5" "--steps 3" "--sampler ddim" "--guidance 3" "--compat fixed" "--dtype f32"; do
+  # shellcheck disable=SC2086
+  "$bin/weft-generate" --model "$folder/model" --from "$folder/grid.png" $parameter --quiet --out "$folder/other.png" 2>/dev/null
+  ! cmp -s "$folder/grid.png" "$folder/other.png" || fail "--from with $parameter draws the same picture"
+done
 draw --from "$folder/grid.png" --text "ab" --count 1 --preview "$folder/preview.png" --dtype bf16 --out "$folder/one.png"
 [[ -s $folder/one.png && -s $folder/preview.png ]] || fail "no picture or no preview"
 draw --text "$(printf 'word %.0s' {1..60})" --out "$folder/long.png" 2>"$folder/stderr"

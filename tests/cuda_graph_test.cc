@@ -173,6 +173,12 @@ TEST_CASE("recorded training steps are those run kernel by kernel, bit for bit")
       CHECK(replayed.logits(last, nullptr).to_doubles() != eager.logits(last, nullptr).to_doubles());
       CHECK(replayed.parameters.find("post.weight")->tensor.to_doubles() == before);
     }
+    // A launch makes what evaluation keeps of the weights, their copies in bf16, stale.
+    eager.step(inputs_of(4, batch), rate(9));
+    for (const auto& t : eager.parameters.named_tensors()) t.tensor.mark_modified();
+    const Training evaluating(false);
+    const NoGrad no_grad;
+    CHECK(replayed.logits(last, nullptr).to_doubles() == eager.logits(last, nullptr).to_doubles());
   }
 }
 
@@ -199,6 +205,9 @@ TEST_CASE("what a graph cannot hold is refused, and the stream goes on") {
   Random random{1}, other{2};
   CHECK_THROWS_WITH(cuda::Graph([&] { dropout(x, 0.5, random); }, &other),
                     "[cuda graph] what is recorded draws from a generator that the graph was not given");
+  CHECK(random.offset == 1);
+  // Work that fails after drawing leaves the generator where it was.
+  CHECK_THROWS_WITH(cuda::Graph([&] { dropout(x, 0.5, random).to_doubles(); }, &random), message);
   CHECK(random.offset == 1);
   CHECK(x.to_doubles() == std::vector<double>(4, 2));
 }

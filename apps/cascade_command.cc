@@ -26,13 +26,14 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   base.num_resnet_blocks = {1, 1, 2};
   base.layer_attns = base.layer_cross_attns = {0, 0, 1};
   base.attn_heads = 4, base.attn_dim_head = 32;
-  base.max_text_len = 24, base.attn_pool_num_latents = 12;
+  base.max_text_len = 24, base.attn_pool_text = false;
   UnetConfig upper = base;
   upper.dim = 16;
   upper.dim_mults = {1, 2, 4};
   upper.num_resnet_blocks = {1, 1, 1};
   upper.layer_attns = upper.layer_cross_attns = {0, 0, 0};
   upper.lowres_cond = true;
+  base.layout_size = 8;
   o.model.unets = {base, upper};
   o.model.image_sizes = {32, 128};
   o.model.max_tokens = 24;
@@ -45,6 +46,7 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   o.clip = 1;
   o.token_drop = 0.15;
   o.name_only = 0.5;
+  o.sketch_steps = 3000;
   o.sample_every = 1000;
   return o;
 }
@@ -94,6 +96,9 @@ CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
   option("--token-drop", o_.token_drop, "Probability that training leaves out a token")->check(CLI::Range(0.0, 0.9));
   option("--name-only", o_.name_only, "Share of the texts that are an item's name without its description")
       ->check(CLI::Range(0.0, 1.0));
+  option("--sketch-steps", o_.sketch_steps,
+         "Steps before the first in which the text alone learns to sketch the picture; 0: none")
+      ->check(CLI::NonNegativeNumber);
   option("--sample-every", o_.sample_every,
          "Steps between pictures of the state, OUT/samples and OUT/losses.png; 0: none")
       ->check(CLI::NonNegativeNumber);

@@ -12,6 +12,7 @@
 #include "apps/loss_curve.h"
 #include "apps/picture_grid.h"
 #include "apps/progress.h"
+#include "apps/sketch_training.h"
 #include "apps/text_to_image.h"
 #include "apps/token_table.h"
 #include "data/loader.h"
@@ -31,6 +32,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::minutes checkpoint_interval{5};
+constexpr uint64_t sketch_seed = 0xd1b54a32d192ed03u;  // the sketches' draws are their own
 constexpr size_t points_to_judge = 8;  // of the loss curve
 constexpr int64_t steps_to_judge = 200;
 constexpr double zero_loss_share = 0.98;  // of what predicting zeros gives: more is a warning
@@ -52,7 +54,8 @@ class CascadeTrainer {
  private:
   LoaderOptions loader_options() const;
   Tensor pictures(const Batch& batch) const;
-  TextBatch texts(const std::vector<uint32_t>& items);
+  TextBatch texts(const std::vector<uint32_t>& items, Random& random);
+  void sketch();
   void step_of(int64_t unet, const std::vector<Batch>& batches, int64_t step);
   void add_point(int64_t step);
   void judge(int64_t step);
@@ -171,10 +174,10 @@ Tensor CascadeTrainer::pictures(const Batch& batch) const {
   return concat({white((H - W) / 2), images, white(H - W - (H - W) / 2)}, 2);
 }
 
-TextBatch CascadeTrainer::texts(const std::vector<uint32_t>& items) {
+TextBatch CascadeTrainer::texts(const std::vector<uint32_t>& items, Random& random) {
   const TokenizedBatch ids =
-      tokens_.batch(tokens_.with_some_names(items, o_.name_only, random_), true, o_.token_drop, &random_);
-  if (trained_) return {(*trained_)(ids.ids, ids.mask, dtype_, &random_), ids.mask};
+      tokens_.batch(tokens_.with_some_names(items, o_.name_only, random), true, o_.token_drop, &random);
+  if (trained_) return {(*trained_)(ids.ids, ids.mask, dtype_, &random), ids.mask};
   const NoGrad no_grad;
   const Training frozen(false);
   return {(*frozen_->model)(ids.ids, ids.mask, dtype_), ids.mask};
@@ -186,7 +189,7 @@ void CascadeTrainer::step_of(int64_t unet, const std::vector<Batch>& batches, in
     const auto B = static_cast<int64_t>(batch.items.size());
     const TrainingDraws draws = cascade_->draw(unet, B, random_);
     const Tensor images = pictures(batch);
-    const Tensor loss = cascade_->loss(unet, images, texts(batch.items), draws);
+    const Tensor loss = cascade_->loss(unet, images, texts(batch.items, random_), draws);
     backward(loss, share);
     const double number = loss.item();
     check_input(std::isfinite(number), "the loss of UNet {} is {} at step {}; a lower --lr may help", unet, number,
@@ -197,6 +200,17 @@ void CascadeTrainer::step_of(int64_t unet, const std::vector<Batch>& batches, in
   if (o_.clip > 0) clip_by_global_norm(parameters_, o_.clip);
   optimizer_->step(o_.schedule.at(step));
   parameters_.clear_gradients();
+}
+
+// Teaches the first UNet's layout before anything else, where there is one and it is new.
+void CascadeTrainer::sketch() {
+  const bool first = unets_.front() == 0 && o_.model.unets[0].layout_size > 0;
+  if (!first || !o_.start.empty() || o_.sketch_steps == 0) return;
+  const double loss = train_sketch(
+      *cascade_, parameters_, table_,
+      [&](const std::vector<uint32_t>& items, Random& random) { return texts(items, random); }, common_.seed ^ sketch_seed,
+      {.steps = o_.sketch_steps, .max_broken = o_.max_broken, .quiet = common_.quiet});
+  if (!common_.quiet) report_line(fmt::format("sketches: loss {:.3f} after {} steps", loss, o_.sketch_steps));
 }
 
 // Ends an average.
@@ -309,10 +323,10 @@ std::string CascadeTrainer::settings() const {
   return fmt::format(
       "model {} start {} text {} unet {} width {} items {} seed {} dtype {} steps {} batch {} accumulate {} lr {} "
       "warm-up {} "
-      "schedule {} clip {} token-drop {} name-only {}",
+      "schedule {} clip {} token-drop {} name-only {} sketch-steps {}",
       o_.model.to_json().dump(), o_.start.string(), trained_ ? trained_->config.to_json().dump() : o_.text_encoder,
       o_.unet, o_.picture_width, table_.size(), common_.seed, common_.dtype, steps, o_.batch, o_.accumulate,
-      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop, o_.name_only);
+      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop, o_.name_only, o_.sketch_steps);
 }
 
 void CascadeTrainer::checkpoint(int64_t step, const LoaderState& at) const {
@@ -352,6 +366,7 @@ void CascadeTrainer::run() {
                common_.device);
     std::fflush(stdout);
   }
+  if (state.step == 0) sketch();
   const Training training;
   Progress progress("training", o_.steps, "steps", common_.quiet);
   const auto start = std::chrono::steady_clock::now();

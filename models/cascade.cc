@@ -53,6 +53,9 @@ CascadeConfig CascadeConfig::from_json(const nlohmann::json& json, const std::st
     const UnetConfig& u = c.unets[i];
     check_input(c.image_sizes[i] % u.size_multiple() == 0, "{}: image_sizes[{}] must be a multiple of {} but is {}",
                 file, i, u.size_multiple(), c.image_sizes[i]);
+    check_input(u.layout_size == 0 || c.image_sizes[i] == u.layout_size * u.size_multiple(),
+                "{}: image_sizes[{}] must be {}, layout_size times {}, but is {}", file, i,
+                u.layout_size * u.size_multiple(), u.size_multiple(), c.image_sizes[i]);
     check_input(u.lowres_cond == (i > 0), "{}: unets[{}]: lowres_cond must be {}", file, i, i > 0);
     check_input(i == 0 || (u.channels == c.unets[0].channels && u.text_embed_dim == c.unets[0].text_embed_dim),
                 "{}: unets[{}]: channels and text_embed_dim must be those of unets[0]", file, i);
@@ -215,6 +218,13 @@ Tensor Cascade::loss(int64_t unet, const Tensor& images, const TextBatch& text, 
   const Tensor predicted = net(cast(noised_target.x, dtype), Tensor::from(noised_target.log_snr, {B}).to(device()), seen,
                                lowres, lowres_l);
   return weighted_mean_square(config, sub(predicted, noised_target.wanted), noised_target.log_snr);
+}
+
+Tensor Cascade::sketch_loss(const Tensor& images, const TextBatch& text) const {
+  const Tensor keep = Tensor::full({images.dim(0)}, 1, DType::boolean);
+  const Unet& net = *unets[0];
+  const Tensor error = sub(cast(net.sketch(net.text(text.embeddings, text.mask, keep)), images.dtype()), normalised(images));
+  return mean(mul(error, error));
 }
 
 double Cascade::zero_loss(int64_t unet, const Tensor& images, const TrainingDraws& d) const {

@@ -80,6 +80,9 @@ struct Cascade {
   /// The loss of UNet i: images [B, S, S, C] f32 in [0, 1] at the last of the image sizes -> [], f32. Computes in the
   /// embeddings' dtype.
   Tensor loss(int64_t unet, const Tensor& images, const TextBatch& text, const TrainingDraws& draws) const;
+  /// How far from pictures [B, S, S, C] in [0, 1], S the first size, the sketches of their texts are (Unet::sketch): the
+  /// mean of squares of differences in [-1, 1], f32.
+  Tensor sketch_loss(const Tensor& images, const TextBatch& text) const;
   /// What the loss would be if the UNet always predicted zeros: what it has to beat.
   double zero_loss(int64_t unet, const Tensor& images, const TrainingDraws& draws) const;
 

@@ -41,6 +41,9 @@ UnetConfig UnetConfig::from_json(const nlohmann::json& json, const std::string& 
   c.num_time_tokens = read.integer("num_time_tokens", 1, 64, c.num_time_tokens);
   c.attn_pool_num_latents = read.integer("attn_pool_num_latents", 1, 1024, c.attn_pool_num_latents);
   c.resnet_groups = read.integer("resnet_groups", 1, 1024, c.resnet_groups);
+  c.attn_pool_text = read.flag("attn_pool_text", c.attn_pool_text);
+  c.layout_size = read.integer("layout_size", 0, 64, 0);
+  c.layout_channels = read.integer("layout_channels", 1, 1024, c.layout_channels);
   c.lowres_cond = read.flag("lowres_cond", false);
   for (const int64_t m : c.dim_mults) {
     check_input(
@@ -68,11 +71,15 @@ nlohmann::json UnetConfig::to_json() const {
           {"num_time_tokens", num_time_tokens},
           {"attn_pool_num_latents", attn_pool_num_latents},
           {"resnet_groups", resnet_groups},
+          {"attn_pool_text", attn_pool_text},
+          {"layout_size", layout_size},
+          {"layout_channels", layout_channels},
           {"lowres_cond", lowres_cond}};
 }
 
 namespace {
 
+constexpr int64_t layout_hidden_width = 256;
 constexpr int64_t learned_features = 16;  // of the low-resolution log-SNR, beside itself
 
 // f_i = 10000^(-i / (half - 1)), half = dim / 2.
@@ -102,7 +109,10 @@ Tensor choose(const Tensor& on, const Tensor& a, const Tensor& b) {
 
 Unet::Unet(const Params& p, const UnetConfig& c)
     : config(c),
-      null_text_embed(p.parameter("null_text_embed", {1, c.max_text_len, c.cond_dim}, init::normal(1), false)),
+      // Without the resampler the mean over all places is what tells one text from another: places without a token
+      // begin as zeros, so that three words do not drown in twenty random vectors.
+      null_text_embed(p.parameter("null_text_embed", {1, c.max_text_len, c.cond_dim},
+                                  c.attn_pool_text ? init::normal(1) : init::zeros(), false)),
       null_text_hidden(p.parameter("null_text_hidden", {1, c.time_width()}, init::normal(1), false)),
       init_conv(p / "init_conv", c.channels * (c.lowres_cond ? 2 : 1), c.dim),
       time_hidden(p / "to_time_hiddens" / 1, c.dim, c.time_width()),
@@ -110,12 +120,22 @@ Unet::Unet(const Params& p, const UnetConfig& c)
       time_tokens(p / "to_time_tokens" / 0, c.time_width(), c.num_time_tokens * c.cond_dim),
       norm_cond(p / "norm_cond", c.cond_dim),
       text_to_cond(p / "text_to_cond", c.text_embed_dim, c.cond_dim),
-      attn_pool(p / "attn_pool", c.cond_dim, c.attn_pool_num_latents, c.attn_heads, c.attn_dim_head),
       text_norm(p / "to_text_non_attn_cond" / 0, c.cond_dim),
       text_hidden_in(p / "to_text_non_attn_cond" / 1, c.cond_dim, c.time_width()),
       text_hidden_out(p / "to_text_non_attn_cond" / 3, c.time_width(), c.time_width()),
       final_conv(p / "final_conv", c.dim, c.channels, 3, {.padding = 1}),
       frequencies_(sinusoid_frequencies(c.dim, p.set())) {
+  if (c.attn_pool_text) {
+    attn_pool.emplace(p / "attn_pool", c.cond_dim, c.attn_pool_num_latents, c.attn_heads, c.attn_dim_head);
+  }
+  if (c.layout_size > 0) {
+    const int64_t width = c.dim * c.dim_mults.back(), places = c.layout_size * c.layout_size;
+    const Params scope = p / "text_layout";
+    layout_in.emplace(scope / 0, c.time_width(), layout_hidden_width);
+    layout_map.emplace(scope / 1, layout_hidden_width, places * c.layout_channels);
+    layout_out.emplace(scope / 2, c.layout_channels, width);
+    layout_sketch.emplace(scope / 3, c.layout_channels, c.channels * c.size_multiple() * c.size_multiple());
+  }
   if (c.lowres_cond) {
     lowres_frequencies =
         (p / "to_lowres_time_hiddens" / 0).parameter("weights", {learned_features / 2}, init::normal(1));
@@ -206,15 +226,27 @@ UnetText Unet::text(const Tensor& embeddings, const Tensor& mask, const Tensor& 
   Tensor z = text_to_cond(T < embeddings.dim(1) ? slice(embeddings, 1, 0, T) : embeddings);
   if (T < L) z = concat({z, Tensor::zeros({B, L - T, config.cond_dim}, dtype, device)}, 1);
   z = choose(as_numbers(present, {B, L, 1}, dtype, device), z, cast(null_text_embed, dtype));
-  z = attn_pool(z);
+  if (attn_pool) z = (*attn_pool)(z);
   Tensor hidden = text_hidden_out(text_hidden_in(text_norm(mean(z, 1)), Activation::silu));
   hidden = choose(as_numbers(keep, {B, 1}, dtype, device), hidden, cast(null_text_hidden, dtype));
-  UnetText text{norm_cond(z), cast(hidden, null_text_hidden.dtype()), {}};
+  UnetText text{norm_cond(z), cast(hidden, null_text_hidden.dtype()), {}, {}};
+  if (layout_in) {
+    const int64_t S = config.layout_size;
+    const Tensor map = (*layout_map)((*layout_in)(hidden, Activation::silu));
+    text.layout = map.reshape({B, S, S, config.layout_channels});
+  }
   if (for_sampling) {
     for (const CrossAttention* attention : cross_attentions())
       text.keys_values.push_back(attention->to_kv(text.tokens));
   }
   return text;
+}
+
+Tensor Unet::sketch(const UnetText& text) const {
+  check(text.layout.defined(), "[unet] a sketch needs a UNet with a layout");
+  const int64_t B = text.layout.dim(0), S = config.layout_size, m = config.size_multiple(), C = config.channels;
+  const Tensor squares = (*layout_sketch)(text.layout).reshape({B, S, S, m, m, C});
+  return permute(squares, {0, 1, 3, 2, 4, 5}).reshape({B, S * m, S * m, C});
 }
 
 // The time embedding is computed in the parameters' own dtype: its sines are of large arguments.
@@ -245,6 +277,9 @@ Tensor Unet::operator()(const Tensor& x, const Tensor& log_snr, const UnetText& 
   check(x.rank() == 4 && x.dim(3) == config.channels && x.dim(1) % multiple == 0 && x.dim(2) % multiple == 0,
         "[unet] x must be [B, H, W, {}] with H and W multiples of {} but has shape {}", config.channels, multiple,
         x.shape());
+  check(config.layout_size == 0 || (x.dim(1) == config.layout_size * multiple && x.dim(2) == x.dim(1)),
+        "[unet] with a layout of {} places a side x must be {} pixels high and wide but has shape {}",
+        config.layout_size, config.layout_size * multiple, x.shape());
   check(lowres.defined() == config.lowres_cond && (!lowres.defined() || lowres.shape() == x.shape()),
         "[unet] the low-resolution image must be given as {} where lowres_cond is set and only there", x.shape());
   check(log_snr.shape() == Shape{x.dim(0)}, "[unet] log_snr must be [{}] but has shape {}", x.dim(0), log_snr.shape());
@@ -268,6 +303,7 @@ Tensor Unet::operator()(const Tensor& x, const Tensor& log_snr, const UnetText& 
     skips.push_back(h);
     if (downs[i].down) h = (*downs[i].down)(h);
   }
+  if (text.layout) h = add(h, seen("text_layout", (*layout_out)(text.layout)));
   h = seen("mid_block1", (*mid_block1)(h, c));
   h = seen("mid_attn", add((*mid_attn)(h), h));
   h = seen("mid_block2", (*mid_block2)(h, c));

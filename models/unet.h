@@ -18,6 +18,10 @@ struct UnetConfig {
   int64_t attn_heads = 8, attn_dim_head = 64, ff_mult = 2;
   int64_t max_text_len = 256, num_time_tokens = 2, attn_pool_num_latents = 32;
   int64_t resnet_groups = 8;
+  bool attn_pool_text = true;  // the text goes through a perceiver resampler first
+  // Weft's own: of each text a map of this many places a side, with so many numbers each, is drawn at the lowest level,
+  // as a generator begins (Radford et al. 2016, https://arxiv.org/abs/1511.06434). 0: none. Ties the UNet to one size.
+  int64_t layout_size = 0, layout_channels = 16;
   bool lowres_cond = false;  // also sees a picture, the result of the UNet before it
 
   /// The UNet from 64 to 128 pixels of GLAMI-1M.
@@ -35,8 +39,9 @@ struct UnetConfig {
 
 /// What a UNet makes of a batch of texts: the same for all steps of sampling.
 struct UnetText {
-  Tensor tokens;        // [B, 4 + latents, cond_dim], after norm_cond
+  Tensor tokens;        // [B, 4 + latents or max_text_len, cond_dim], after norm_cond
   Tensor hidden;        // [B, time width], added to the time embedding
+  Tensor layout;        // [B, layout_size, layout_size, layout_channels], or undefined
   Tensors keys_values;  // of every cross-attention, [B, tokens, 2 inner]; empty in training
 };
 
@@ -60,7 +65,8 @@ struct Unet {
   std::optional<Linear> lowres_hidden, lowres_cond, lowres_tokens;
   LayerNorm norm_cond;
   Linear text_to_cond;
-  PerceiverResampler attn_pool;
+  std::optional<PerceiverResampler> attn_pool;
+  std::optional<Linear> layout_in, layout_map, layout_out, layout_sketch;  // undefined without layout_size
   LayerNorm text_norm;
   Linear text_hidden_in, text_hidden_out;
   std::vector<Level> downs, ups;
@@ -79,6 +85,9 @@ struct Unet {
 
   /// x [B, H, W, C], log_snr [B] f32; with lowres_cond also `lowres` [B, H, W, C] and its log_snr [B] -> the noise
   /// [B, H, W, C], f32. Computes in x's dtype.
+  /// What the layout alone shows: [B, H, W, C] at the UNet's size, in [-1, 1] where it is trained to
+  /// (Cascade::sketch_loss).
+  Tensor sketch(const UnetText& text) const;
   /// `probe` is called with every layer's name and result.
   Tensor operator()(const Tensor& x, const Tensor& log_snr, const UnetText& text, const Tensor& lowres = {},
                     const Tensor& lowres_log_snr = {}, const UnetProbe& probe = {}) const;

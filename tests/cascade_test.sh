@@ -24,7 +24,7 @@ data=$folder/data
 python3 "$here/classifier_data.py" "$data"
 (cd "$data" && spm_train --input=texts.txt --model_prefix=spiece --vocab_size=600 --hard_vocab_limit=false --byte_fallback=true --pad_id=0 \
   --eos_id=1 --unk_id=2 --bos_id=-1 --minloglevel=2 --num_threads=1)
-sizes=(--steps 8 --batch 2 --sample-every 4 --sample-count 4 --sample-steps 2 --seed 3 --threads 2)
+sizes=(--steps 8 --batch 2 --sketch-steps 3 --sample-every 4 --sample-count 4 --sample-steps 2 --seed 3 --threads 2)
 train() { "$bin/weft-train" cascade --data "$data" --out "$@" --quiet; }
 draw() { "$bin/weft-generate" --model "$folder/model" --steps 2 --quiet "$@"; }
 

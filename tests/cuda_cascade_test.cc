@@ -71,3 +71,16 @@ TEST_CASE("sampling: a step recorded once gives what the cpu gives") {
   const Tensor b = here.cascade.sample(0, golden.text(), {}, options, noise);
   CHECK(error_of(a, b) <= 1e-4);
 }
+
+TEST_CASE("the layout of a text") {
+  const ImagenGolden golden;
+  const NoGrad no_grad;
+  const auto drawn = [&](Device device) {
+    ParameterSet set(11, DType::f32, device);
+    const Cascade cascade(Params(set), layout_cascade());
+    const Unet& net = *cascade.unets[0];
+    const UnetText text = net.text(golden.text().embeddings.to(device), golden.text().mask, kept(true), true);
+    return net(golden.image("u1.x").to(device), golden("u1.logsnr").to(device), text);
+  };
+  CHECK(error_of(drawn(Device::cuda), drawn(Device::cpu)) <= 1e-5);
+}

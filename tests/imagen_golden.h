@@ -39,7 +39,17 @@ inline CascadeConfig tiny_cascade() {
   return c;
 }
 
-/// One UNet of it, the other left out.
+/// Its first UNet with a layout, which the original does not have: without weights.
+inline CascadeConfig layout_cascade() {
+  CascadeConfig c = tiny_cascade();
+  c.compat = Compat::fixed;
+  c.prediction = Prediction::v;
+  c.unets.resize(1), c.image_sizes.resize(1);
+  c.unets[0].layout_size = 8, c.unets[0].layout_channels = 5, c.unets[0].attn_pool_text = false;
+  return c;
+}
+
+/// One UNet of the recorded cascade, the other left out.
 struct TinyCascade {
   ParameterSet set;
   Cascade cascade;

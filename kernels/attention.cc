@@ -9,7 +9,6 @@
 #include <tuple>
 #include <vector>
 
-#include "kernels/arrange.h"
 #include "kernels/device/attention_cuda.h"
 #include "kernels/device/attention_scores.h"
 #include "kernels/device/parallel.h"
@@ -414,40 +413,21 @@ void check_packed(const Tensor& q, const Tensor& k, const Tensor& v, const Tenso
         options.bias.dtype(), options.bias.shape());
 }
 
-// On a device that has no kernel for packed texts: they are spread out, padded with repetitions that the mask hides.
-Tensor attention_of_padded(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
-                           AttentionOptions options) {
-  const int64_t N = q.dim(0), H = q.dim(1), D = q.dim(2), B = offsets.numel() - 1,
-                T = packed_length(offsets, options.bias);
-  const int64_t* start = offsets.data<int64_t>();
-  const Tensor spread = Tensor::zeros({B * T}, DType::i64), place = Tensor::empty({N}, DType::i64);
-  options.mask = Tensor::zeros({B, T}, DType::boolean);
-  for (int64_t b = 0; b < B; ++b) {
-    for (int64_t row = start[b]; row < start[b + 1]; ++row) {
-      const int64_t at = b * T + row - start[b];
-      spread.data<int64_t>()[at] = row;
-      options.mask.data<bool>()[at] = true;
-      place.data<int64_t>()[row] = at;
-    }
-  }
-  options.mask = options.mask.to(q.device());
-  const auto padded = [&](const Tensor& x) { return index_select(x, spread).reshape({B, T, H, D}); };
-  const Tensor y = attention(padded(q), padded(k), padded(v), options);
-  return index_select(y.reshape({B * T, H, D}), place);
-}
-
-// The op itself: padded texts, or packed ones on the cpu where there are offsets.
+// The op itself: padded texts, or packed ones where there are offsets.
 Tensor attend(const char* name, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
               const AttentionOptions& options) {
   Tensor y = empty_like(q);
-  const Shape rows = offsets ? Shape{q.dim(0) * q.dim(1)} : Shape{q.dim(0), q.dim(2), q.dim(1)};
+  // The cpu keeps the numbers of packed texts' rows one after the other, the cuda device padded to the longest.
+  const Shape rows = !offsets                        ? Shape{q.dim(0), q.dim(2), q.dim(1)}
+                     : q.device() == Device::cpu ? Shape{q.dim(0) * q.dim(1)}
+                                                 : Shape{offsets.numel() - 1, q.dim(1), packed_length(offsets, options.bias)};
   const Tensor lse = Tensor::empty(rows, parameter_dtype(q.dtype()), q.device());
   on_device(
       name, q,
       [&]<class T> {
         attention_forward(problem_of<T>(q, k, v, offsets, options), y.data<T>(), lse.data<accumulator_t<T>>());
       },
-      [&] { attention_forward_cuda(q, k, v, options, y, lse); });
+      [&] { attention_forward_cuda(q, k, v, offsets, options, y, lse); });
   Tensors inputs{q, k, v};
   if (options.bias) inputs.push_back(options.bias);
   std::vector<bool> needed;
@@ -469,7 +449,7 @@ Tensor attend(const char* name, const Tensor& q, const Tensor& k, const Tensor& 
                     attention_backward(problem_of<T>(q, k, v, offsets, kept), y.data<T>(), dy.data<T>(),
                                        lse.data<accumulator_t<T>>(), {at(0), at(1), at(2)}, at(3));
                   };
-                  on_device(name, q, on_cpu, [&] { attention_backward_cuda(q, k, v, kept, y, lse, dy, gradients); });
+                  on_device(name, q, on_cpu, [&] { attention_backward_cuda(q, k, v, offsets, kept, y, lse, dy, gradients); });
                   return gradients;
                 });
 }
@@ -484,8 +464,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 Tensor attention_packed(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
                         const AttentionOptions& options) {
   check_packed(q, k, v, offsets, options);
-  return q.device() == Device::cpu ? attend("attention_packed", q, k, v, offsets.clone(), options)
-                                   : attention_of_padded(q, k, v, offsets, options);
+  return attend("attention_packed", q, k, v, offsets.clone(), options);
 }
 
 }  // namespace weft

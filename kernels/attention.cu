@@ -5,11 +5,11 @@ namespace weft {
 
 namespace flash {
 
-extern template void forward<float>(const Problem<float>&, float*, float*);
-extern template void forward<__nv_bfloat16>(const Problem<__nv_bfloat16>&, __nv_bfloat16*, float*);
-extern template void backward<float>(const Problem<float>&, const float*, const float*, const float*, float*, float*,
+extern template void forward<float>(const Call<float>&, float*, float*);
+extern template void forward<__nv_bfloat16>(const Call<__nv_bfloat16>&, __nv_bfloat16*, float*);
+extern template void backward<float>(const Call<float>&, const float*, const float*, const float*, float*, float*,
                                      float*, float*, float*);
-extern template void backward<__nv_bfloat16>(const Problem<__nv_bfloat16>&, const __nv_bfloat16*, const __nv_bfloat16*,
+extern template void backward<__nv_bfloat16>(const Call<__nv_bfloat16>&, const __nv_bfloat16*, const __nv_bfloat16*,
                                              const float*, float*, __nv_bfloat16*, __nv_bfloat16*, __nv_bfloat16*,
                                              __nv_bfloat16*);
 
@@ -36,32 +36,36 @@ Tensor key_ends_of(const Tensor& mask) {
 }
 
 // B and H are axes of the grid.
-void check_sizes(const Tensor& q, const Tensor& k) {
-  check(q.dim(0) <= 65535 && q.dim(2) <= 65535 && q.dim(1) < (1 << 30) && k.dim(1) < (1 << 30) && q.dim(3) <= 4096,
-        "[attention] at most 65535 batch elements and heads and 4096 elements a head fit device cuda but q is {}",
-        q.shape());
+template <class T> void check_sizes(const Call<T>& p) {
+  check(p.B <= 65535 && p.H <= 65535 && p.Tq < (1 << 30) && p.Tk < (1 << 30) && p.D <= 4096,
+        "[attention] at most 65535 batch elements and heads and 4096 elements a head fit device cuda but there are {}, "
+        "{} and {}",
+        p.B, p.H, p.D);
 }
 
 }  // namespace
 
 }  // namespace flash
 
-void attention_forward_cuda(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
-                            const Tensor& y, const Tensor& lse) {
-  flash::check_sizes(q, k);
-  const Tensor key_ends = flash::key_ends_of(options.mask);
+void attention_forward_cuda(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                            const AttentionOptions& options, const Tensor& y, const Tensor& lse) {
+  const Tensor key_ends = flash::key_ends_of(options.mask), starts = offsets ? offsets.to(Device::cuda) : Tensor();
   on_float(q.dtype(), [&]<class T> {
-    flash::forward(flash::problem_of<T>(q, k, v, options, key_ends), elements<T>(y), elements<float>(lse));
+    const auto call = flash::call_of<T>(q, k, v, starts, lse.dim(2), options, key_ends);
+    flash::check_sizes(call);
+    flash::forward(call, elements<T>(y), elements<float>(lse));
   });
 }
 
-void attention_backward_cuda(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options,
-                             const Tensor& y, const Tensor& lse, const Tensor& dy, const Tensors& gradients) {
-  const Tensor key_ends = flash::key_ends_of(options.mask), delta = empty_like(lse);
+void attention_backward_cuda(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& offsets,
+                             const AttentionOptions& options, const Tensor& y, const Tensor& lse, const Tensor& dy,
+                             const Tensors& gradients) {
+  const Tensor key_ends = flash::key_ends_of(options.mask), starts = offsets ? offsets.to(Device::cuda) : Tensor(),
+               delta = empty_like(lse);
   on_float(q.dtype(), [&]<class T> {
     const auto at = [&](size_t i) { return i < gradients.size() ? elements<T>(gradients[i]) : nullptr; };
-    flash::backward(flash::problem_of<T>(q, k, v, options, key_ends), elements<T>(y), elements<T>(dy),
-                    elements<float>(lse), elements<float>(delta), at(0), at(1), at(2), at(3));
+    flash::backward(flash::call_of<T>(q, k, v, starts, lse.dim(2), options, key_ends), elements<T>(y),
+                    elements<T>(dy), elements<float>(lse), elements<float>(delta), at(0), at(1), at(2), at(3));
   });
 }
 

@@ -46,6 +46,7 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   o.clip = 1;
   o.token_drop = 0.15;
   o.name_only = 0.5;
+  o.average_decay = 0.98;
   o.sketch_steps = 3000;
   o.sample_every = 1000;
   return o;
@@ -95,6 +96,10 @@ CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
   option("--clip", o_.clip, "Largest global norm of the gradient; 0: any")->check(CLI::NonNegativeNumber);
   option("--token-drop", o_.token_drop, "Probability that training leaves out a token")->check(CLI::Range(0.0, 0.9));
   option("--name-only", o_.name_only, "Share of the texts that are an item's name without its description")
+      ->check(CLI::Range(0.0, 1.0));
+  option("--average-decay", o_.average_decay,
+         "Largest decay in ten steps of the average of the weights, which is what the model keeps: 0.98 averages over the "
+         "last 500 steps; the original's is 0.9999")
       ->check(CLI::Range(0.0, 1.0));
   option("--sketch-steps", o_.sketch_steps,
          "Steps before the first in which the text alone learns to sketch the picture; 0: none")

@@ -139,9 +139,12 @@ CascadeTrainer::CascadeTrainer(const CascadeTrainingOptions& options, const Comm
         o_.unet);
   for (const int64_t i : unets_) {
     const int n = static_cast<int>(i);
-    averages_.push_back(std::make_unique<UnetAverage>(p / "ema_unets" / n, parameters_, fmt::format("unets.{}.", i)));
+    averages_.push_back(std::make_unique<UnetAverage>(p / "ema_unets" / n, parameters_, fmt::format("unets.{}.", i),
+                                                      o_.average_decay));
   }
-  if (trained_) text_average_ = std::make_unique<UnetAverage>(p / "ema_text", parameters_, "text_encoder.");
+  if (trained_) {
+    text_average_ = std::make_unique<UnetAverage>(p / "ema_text", parameters_, "text_encoder.", o_.average_decay);
+  }
   optimizer_ = std::make_unique<Adam>(parameters_, AdamOptions{.beta2 = 0.99});
   sums_.resize(o_.model.unets.size());
   check_input(unets_.front() == 0 || o_.sample_texts.empty(),
@@ -323,10 +326,11 @@ std::string CascadeTrainer::settings() const {
   return fmt::format(
       "model {} start {} text {} unet {} width {} items {} seed {} dtype {} steps {} batch {} accumulate {} lr {} "
       "warm-up {} "
-      "schedule {} clip {} token-drop {} name-only {} sketch-steps {}",
+      "schedule {} clip {} token-drop {} name-only {} sketch-steps {} average-decay {}",
       o_.model.to_json().dump(), o_.start.string(), trained_ ? trained_->config.to_json().dump() : o_.text_encoder,
       o_.unet, o_.picture_width, table_.size(), common_.seed, common_.dtype, steps, o_.batch, o_.accumulate,
-      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop, o_.name_only, o_.sketch_steps);
+      o_.schedule.peak, o_.warm_up, static_cast<int>(o_.schedule.kind), o_.clip, o_.token_drop, o_.name_only,
+      o_.sketch_steps, o_.average_decay);
 }
 
 void CascadeTrainer::checkpoint(int64_t step, const LoaderState& at) const {

@@ -25,6 +25,7 @@ struct CascadeTrainingOptions {
   int64_t steps = 0, batch = 0, accumulate = 1;
   Schedule schedule;  // peak, kind; steps are the above
   double warm_up = 0, clip = 0, token_drop = 0, name_only = 0;
+  double average_decay = 0.9999;  // the most of UnetAverage
   int64_t sketch_steps = 0;  // before the first step, where the first UNet has a layout (apps/sketch_training.h)
   int64_t sample_every = 0, sample_count = 16, sample_steps = 25;
   double sample_guidance = 4;

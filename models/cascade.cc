@@ -339,7 +339,8 @@ Tensor Cascade::sample(int64_t unet, const TextBatch& text, const Tensor& lowres
   return unnormalised(clamped(x));
 }
 
-UnetAverage::UnetAverage(const Params& p, const ParameterSet& averaged, const std::string& prefix) {
+UnetAverage::UnetAverage(const Params& p, const ParameterSet& averaged, const std::string& prefix, double most)
+    : most_(most) {
   for (const Parameter& parameter : averaged.trainable()) {
     if (parameter.name.starts_with(prefix)) parameters_.push_back(parameter);
   }
@@ -361,7 +362,7 @@ void UnetAverage::update() {
   const bool copies = n <= copies_until || initted == 0;
   if (n > copies_until) initted = 1;
   const double k = static_cast<double>(n - copies_until);
-  const double decay = k <= 0 ? 0 : std::min(1 - std::pow(1 + k, -2.0 / 3), 0.9999);
+  const double decay = k <= 0 ? 0 : std::min(1 - std::pow(1 + k, -2.0 / 3), most_);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor online = parameters_[i].tensor.detach(), &average = averages_[i];
     average.copy_from(copies ? online : sub(average, mul(sub(average, online), 1 - decay)));

@@ -97,11 +97,12 @@ struct Cascade {
 Tensor resize_square(const Tensor& x, int64_t size, Compat compat);
 
 /// The original's average of the parameters of one UNet (ema-pytorch 0.0.8, defaults): a copy of them for the first 100
-/// calls, then an average with decay min(1 - (1 + k)^(-2/3), 0.9999), k = calls - 101; moved in every tenth call. Its
-/// state is kept as buffers of `p`'s set, `ema_model.*`, `initted` and `step`, so that a checkpoint holds them.
+/// calls, then an average with decay min(1 - (1 + k)^(-2/3), most), k = calls - 101; moved in every tenth call. The
+/// original's `most` of 0.9999 makes it an average over the last half of a training of thousands of steps; 0.98 over
+/// the last 500. Its state is kept as buffers of `p`'s set, `ema_model.*`, `initted` and `step`, so that a checkpoint holds them.
 class UnetAverage {
  public:
-  UnetAverage(const Params& p, const ParameterSet& averaged, const std::string& prefix);
+  UnetAverage(const Params& p, const ParameterSet& averaged, const std::string& prefix, double most = 0.9999);
   UnetAverage(const UnetAverage&) = delete;
   /// To be called after every optimiser step.
   void update();
@@ -121,6 +122,7 @@ class UnetAverage {
   std::vector<Parameter> parameters_;
   Tensors averages_;
   Tensor initted_, step_;
+  double most_;
 };
 
 }  // namespace weft

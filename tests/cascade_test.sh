@@ -50,6 +50,14 @@ for file in model.safetensors text_encoder/model.safetensors losses.csv samples/
   same "$folder/model/$file" "$folder/stopped/$file" "stopped and resumed, $file is another"
 done
 expect 1 "finished model" train "$folder/stopped" "${sizes[@]}" --resume
+
+# What the texts' sketches are worth before the first step: little after 2 steps of theirs, more after 200.
+sketched() {
+  "$bin/weft-train" cascade --data "$data" --out "$folder/sketched" "${sizes[@]}" --unet 0 --steps 1 --sample-every 0 --sketch-steps "$1" 2>&1 |
+    sed -n 's/.*sketches: loss \([0-9.]*\) after.*/\1/p'
+}
+first=$(sketched 2) last=$(sketched 200)
+awk -v first="$first" -v last="$last" 'BEGIN { exit !(last > 0 && last < 0.5 * first) }' || fail "sketches: loss $first, then $last"
 # One UNet alone, in bf16, in parts of a batch, stored in half the bytes, on the text encoder of another model.
 train "$folder/upper" "${sizes[@]}" --unet 1 --dtype bf16 --accumulate 2 --store bf16 --text-encoder "$folder/model"
 (($(stat -c %s "$folder/upper/model.safetensors") * 19 < $(stat -c %s "$folder/model/model.safetensors") * 10)) || fail "--store bf16 does not halve the file"

@@ -105,7 +105,7 @@ NoiseSource seeded_noise(std::vector<uint64_t> seeds) {
 
 int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype, int64_t unets) {
   const Cascade& cascade = *model.cascade;
-  constexpr int64_t program = 48 << 20;  // with its libraries and the code that oneDNN makes, measured
+  constexpr int64_t program = 72 << 20;  // with its libraries and the code that oneDNN makes, measured
   // Bytes of a weight: the f32 of the file, in bf16 its packed form beside it, and an eighth for what is in both forms at
   // a time; measured with both UNets of GLAMI-1M.
   const double of_weight = dtype == DType::f32 ? 4.5 : 6.25;

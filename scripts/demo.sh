@@ -45,10 +45,10 @@ draw() { # FILE WORD...
   local file=$1 texts=()
   shift
   for word in "$@"; do texts+=(--text "$word"); done
-  $bin/weft-generate --model weights/cascade --dtype bf16 --steps 25 --guidance 3 "${texts[@]}" --out "$file"
+  $bin/weft-generate --model weights/cascade --dtype bf16 --steps 25 --guidance 2 --seed 7 "${texts[@]}" --out "$file"
 }
-draw "$out/sneakers.png" "běžecká bota" "bežecká topánka" "tekaški čevelj" "tenisica" "futócipő" "pantof sport" "спортна обувка" \
+draw "$out/sneakers.png" "běžecká bota" "bežecká topánka" "tekaški čevelj" "tenisica" "futócipő" "pantof sport" "Спортна обувка" \
   "αθλητικό παπούτσι" "zapatilla deportiva" "bėgimo batelis" "skriešanas apavi" "jooksuking" "koşu ayakkabısı"
-draw "$out/words.png" "červené jablko" "sárga szív" "pizza" "traktor" "κόκκινο τριαντάφυλλο" "cara de perro" "котка" "tučňák" \
-  "slunečnice" "bicicleta" "kelta" "yengeç"
+draw "$out/words.png" "růže" "cara de perro" "sárga szív" "пица" "traktör" "kitarr" "κόκκινο μήλο" "pinguin" "saulėgrąža" "sēne" "kruna" \
+  "dežnik" "čerešne"
 echo "drawn: $out/sneakers.png and $out/words.png"

@@ -5,9 +5,11 @@
 #include "kernels/arithmetic.h"
 #include "kernels/arrange.h"
 #include "kernels/cast.h"
+#include "kernels/group_norm.h"
 #include "kernels/layer_norm.h"
 #include "kernels/matmul.h"
 #include "kernels/softmax.h"
+#include "tensor/recompute.h"
 
 namespace weft {
 
@@ -96,7 +98,11 @@ TransformerBlock::TransformerBlock(const Params& p, int64_t width, int64_t heads
 
 Tensor TransformerBlock::operator()(const Tensor& x) const {
   const Tensor attended = add(attention(x), x);
-  return add(down(hidden_norm(gelu(up(norm(attended))))), attended);
+  const auto gelu_norm = [zero = hidden_norm.zero](const Tensors& in) {
+    return layer_norm(gelu(in[0]), in[1].reshape({in[1].numel()}), zero, norm_eps);
+  };
+  const Tensor hidden = recompute("gelu_norm", {up(norm(attended)), hidden_norm.g}, gelu_norm);
+  return add(down(hidden), attended);
 }
 
 GlobalContext::GlobalContext(const Params& p, int64_t channels)
@@ -115,9 +121,15 @@ ConvBlock::ConvBlock(const Params& p, int64_t in, int64_t out, int groups)
     : norm(p / "groupnorm", groups, in), project(p / "project", in, out, 3, {.padding = 1}) {}
 
 Tensor ConvBlock::operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const {
-  Tensor h = norm(x);
-  if (scale) h = add(mul(h, add(scale, 1)), shift);
-  return project(silu(h));
+  Tensors inputs{x, norm.weight, norm.bias};
+  if (scale) inputs.insert(inputs.end(), {scale, shift});
+  // Of four tensors as large as x the tape keeps x and the last, which the convolution needs.
+  const auto norm_silu = [groups = norm.groups, eps = norm.eps](const Tensors& in) {
+    Tensor h = group_norm(in[0], groups, in[1], in[2], eps);
+    if (in.size() > 3) h = add(mul(h, add(in[3], 1)), in[4]);
+    return silu(h);
+  };
+  return project(recompute("norm_silu", inputs, norm_silu));
 }
 
 ResnetBlock::ResnetBlock(const Params& p, int64_t in, int64_t out, const ResnetBlockOptions& o, int& cross_attentions)

@@ -8,6 +8,7 @@
 
 #include "tensor/cuda_elements.h"
 #include "tensor/dispatch.h"
+#include "tensor/recompute.h"
 
 namespace weft {
 
@@ -26,6 +27,8 @@ Training::~Training() { training = before_; }
 bool Training::active() { return training; }
 
 namespace tape {
+
+bool set_recording(bool on) { return std::exchange(recording, on); }
 
 bool any_needs_grad(const Tensor* inputs, size_t count) {
   for (size_t i = 0; i < count; ++i) {

@@ -5,6 +5,9 @@
 
 #include <cstring>
 
+#include "tensor/memory.h"
+#include "tensor/recompute.h"
+
 using namespace weft;
 
 namespace {
@@ -23,6 +26,18 @@ Tensor times(const Tensor& x, double k) {
     return Tensor::from(v, t.shape());
   };
   return record("times", scaled(x, k), {x}, [=](const Tensor& dy) -> Tensors { return {scaled(dy, k)}; });
+}
+
+// y = x^2, which keeps x.
+Tensor squared(const Tensor& x) {
+  const auto product = [](const Tensor& a, const Tensor& b, double k) {
+    std::vector<double> v = a.to_doubles();
+    const std::vector<double> w = b.to_doubles();
+    for (size_t i = 0; i < v.size(); ++i) v[i] *= k * w[i];
+    return Tensor::from(v, a.shape());
+  };
+  return record("squared", product(x, x, 1), {x},
+                [=, x = x.detach()](const Tensor& dy) -> Tensors { return {product(dy, x, 2)}; });
 }
 
 // y = a + b, whose backward hands dy on twice.
@@ -148,6 +163,48 @@ TEST_CASE("what backward frees is what the op saved") {
   CHECK(saved.storage().use_count() == 2);
   backward(y);
   CHECK(saved.storage().use_count() == 1);
+}
+
+TEST_CASE("recompute: the same gradients, and in between the inputs alone are kept") {
+  int calls = 0;
+  const auto f = [&calls](const Tensors& in) {
+    ++calls;
+    const Tensor twice = times(in[0], 2);
+    return plus(times(plus(twice, in[1]), 3), twice);
+  };
+  const Tensor a = leaf({1, 2}, {2}), b = leaf({3, 4}, {2}), fixed = Tensor::from(Values{5, 6}, {2});
+  backward(total(times(plus(recompute("f", {a, b}, f), a), 10)));
+  CHECK(calls == 2);
+  CHECK(a.grad().to_doubles() == Values{90, 90});  // 10 (3 * 2 + 2 + 1)
+  CHECK(b.grad().to_doubles() == Values{30, 30});
+  a.clear_grad();
+  const Tensor y = recompute("f", {a, fixed}, f);
+  CHECK(y.to_doubles() == Values{23, 34});
+  backward(total(y));
+  CHECK(a.grad().to_doubles() == Values{8, 8});
+  CHECK(!fixed.grad().defined());
+  {
+    const NoGrad no_grad;
+    calls = 0;
+    CHECK(!recompute("f", {a, b}, f).slot());
+    CHECK(calls == 1);
+  }
+  // Eight results inside, of which none lives on. The gradient at 1 is 2^8.
+  const Tensor x = leaf(Values(1 << 16, 1), {1 << 16});
+  const auto chain = [](const Tensors& in) {
+    Tensor h = in[0];
+    for (int i = 0; i < 8; ++i) h = squared(h);
+    return h;
+  };
+  const int64_t before = memory_stats(Device::cpu).live_bytes, each = x.numel() * 8;
+  {
+    const Tensor plain = chain({x});
+    CHECK(memory_stats(Device::cpu).live_bytes - before >= 8 * each);
+  }
+  const Tensor cheap = recompute("chain", {x}, chain);
+  CHECK(memory_stats(Device::cpu).live_bytes - before < 2 * each);
+  backward(total(cheap));
+  CHECK(x.grad().to_doubles()[7] == 256);
 }
 
 TEST_CASE("misuse of backward") {

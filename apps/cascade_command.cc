@@ -33,7 +33,7 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   upper.num_resnet_blocks = {1, 1, 1};
   upper.layer_attns = upper.layer_cross_attns = {0, 0, 0};
   upper.lowres_cond = true;
-  base.layout_size = 8;
+  base.layout_size = 8, base.layout_width = 320, base.layout_blocks = 1;
   o.model.unets = {base, upper};
   o.model.image_sizes = {32, 128};
   o.model.max_tokens = 24;
@@ -44,10 +44,10 @@ CascadeTrainingOptions CascadeTrainingOptions::small() {
   o.schedule = {.kind = Schedule::Kind::cosine, .peak = 1e-3};
   o.warm_up = 0.02;
   o.clip = 1;
-  o.token_drop = 0.15;
+  o.token_drop = 0;
   o.name_only = 0.5;
   o.average_decay = 0.98;
-  o.sketch_steps = 3000;
+  o.sketch_steps = 9000;
   o.sample_every = 1000;
   return o;
 }
@@ -102,7 +102,7 @@ CascadeCommand::CascadeCommand(CLI::App& app, int argc, char** argv)
          "last 500 steps; the original's is 0.9999")
       ->check(CLI::Range(0.0, 1.0));
   option("--sketch-steps", o_.sketch_steps,
-         "Steps before the first in which the text alone learns to sketch the picture; 0: none")
+         "Steps before the first in which the text alone learns to sketch the picture; 0: none, as with --start")
       ->check(CLI::NonNegativeNumber);
   option("--sample-every", o_.sample_every,
          "Steps between pictures of the state, OUT/samples and OUT/losses.png; 0: none")
@@ -124,6 +124,7 @@ void CascadeCommand::run() {
   o_.model.prediction = prediction_from_name(prediction_);
   o_.schedule.kind = schedule_ == "cosine" ? Schedule::Kind::cosine : Schedule::Kind::constant;
   o_.model.compat = compat_from_name(compat_);
+  if (!o_.start.empty() && command_->count("--sketch-steps") == 0) o_.sketch_steps = 0;
   train_cascade(o_, common_);
 }
 

@@ -61,6 +61,8 @@ class CascadeTrainer {
   void judge(int64_t step);
   Tensor small_pictures(const std::vector<uint32_t>& items) const;
   void draw_samples(int64_t step);
+  std::vector<NamedTensor> stored(const ParameterSet& set, const std::string& prefix, bool strip) const;
+  std::vector<NamedTensor> unet_tensors() const;
   void save_model();
   void checkpoint(int64_t step, const LoaderState& at) const;
   std::string settings() const;
@@ -131,12 +133,14 @@ CascadeTrainer::CascadeTrainer(const CascadeTrainingOptions& options, const Comm
                 (tokenizer_folder(o_) / "spiece.model").string(), frozen_->model->config.vocab_size, tokenizer_.size());
   }
   for (UnetConfig& u : o_.model.unets) u.text_embed_dim = (trained_ ? *trained_ : *frozen_->model).config.d_model;
-  cascade_ = std::make_unique<Cascade>(from(p, o_.start), o_.model);
+  std::vector<bool> built;  // the others take no memory until the model is written
   for (int64_t i = 0; i < static_cast<int64_t>(o_.model.unets.size()); ++i) {
-    if (o_.unet == "both" || o_.unet == std::to_string(i)) unets_.push_back(i);
+    built.push_back(o_.unet == "both" || o_.unet == std::to_string(i));
+    if (built.back()) unets_.push_back(i);
   }
   check(!unets_.empty(), "[cascade] the UNet to train must be both or below {} but is {}", o_.model.unets.size(),
         o_.unet);
+  cascade_ = std::make_unique<Cascade>(from(p, o_.start), o_.model, built);
   for (const int64_t i : unets_) {
     const int n = static_cast<int>(i);
     averages_.push_back(std::make_unique<UnetAverage>(p / "ema_unets" / n, parameters_, fmt::format("unets.{}.", i),
@@ -205,13 +209,14 @@ void CascadeTrainer::step_of(int64_t unet, const std::vector<Batch>& batches, in
   parameters_.clear_gradients();
 }
 
-// Teaches the first UNet's layout before anything else, where there is one and it is new.
+// Teaches the first UNet's layout before anything else, where there is one.
 void CascadeTrainer::sketch() {
   const bool first = unets_.front() == 0 && o_.model.unets[0].layout_size > 0;
-  if (!first || !o_.start.empty() || o_.sketch_steps == 0) return;
+  if (!first || o_.sketch_steps == 0) return;
   const double loss = train_sketch(
       *cascade_, parameters_, table_,
-      [&](const std::vector<uint32_t>& items, Random& random) { return texts(items, random); }, common_.seed ^ sketch_seed,
+      [&](const std::vector<uint32_t>& items, Random& random) { return texts(items, random); },
+      common_.seed ^ sketch_seed,
       {.steps = o_.sketch_steps, .max_broken = o_.max_broken, .quiet = common_.quiet});
   if (!common_.quiet) report_line(fmt::format("sketches: loss {:.3f} after {} steps", loss, o_.sketch_steps));
 }
@@ -291,32 +296,47 @@ void CascadeTrainer::draw_samples(int64_t step) {
   write_image(files_.sample(step), picture_grid(images, columns));
 }
 
+// The tensors of a set whose names begin with `prefix`, in the dtype of the model folder.
+std::vector<NamedTensor> CascadeTrainer::stored(const ParameterSet& set, const std::string& prefix, bool strip) const {
+  const NoGrad no_grad;
+  std::vector<NamedTensor> list;
+  for (NamedTensor t : set.named_tensors()) {
+    if (!t.name.starts_with(prefix)) continue;
+    if (strip) t.name = t.name.substr(prefix.size());
+    list.push_back({t.name, cast(t.tensor, dtype_from_name(o_.store))});
+  }
+  return list;
+}
+
+// Of all UNets, those that are not trained as they began.
+std::vector<NamedTensor> CascadeTrainer::unet_tensors() const {
+  std::vector<bool> others;
+  for (const auto& unet : cascade_->unets) others.push_back(!unet);
+  ParameterSet left(common_.seed);
+  const Params p = Params(left).trainable(false);
+  const Cascade rest(o_.start.empty() ? p : p.from(Safetensors(o_.start / "model.safetensors")), o_.model, others);
+  std::vector<NamedTensor> list = stored(parameters_, "unets.", false);
+  for (NamedTensor& t : stored(left, "unets.", false)) list.push_back(std::move(t));
+  std::ranges::sort(list, {}, &NamedTensor::name);
+  return list;
+}
+
 void CascadeTrainer::save_model() {
   std::vector<std::unique_ptr<UnetAverage::Applied>> applied;
   for (const auto& average : averages_) applied.push_back(std::make_unique<UnetAverage::Applied>(*average));
   if (text_average_) applied.push_back(std::make_unique<UnetAverage::Applied>(*text_average_));
-  const NoGrad no_grad;
-  const auto below = [&](const ParameterSet& set, const std::string& prefix, bool strip) {
-    std::vector<NamedTensor> list;
-    for (NamedTensor t : set.named_tensors()) {
-      if (!t.name.starts_with(prefix)) continue;
-      if (strip) t.name = t.name.substr(prefix.size());
-      list.push_back({t.name, cast(t.tensor, dtype_from_name(o_.store))});
-    }
-    return list;
-  };
   // What makes the folder a model gets its name last, so that a full disk leaves the model that was there.
   const fs::path text = o_.out / "text_encoder";
   fs::create_directories(text);
   const T5Encoder& encoder = trained_ ? *trained_ : *frozen_->model;
-  write_safetensors(text / "model.safetensors",
-                    trained_ ? below(parameters_, "text_encoder.", true) : below(*frozen_->parameters, "", false));
+  write_safetensors(text / "model.safetensors", trained_ ? stored(parameters_, "text_encoder.", true)
+                                                         : stored(*frozen_->parameters, "", false));
   write_json_file(text / "config.json", encoder.config.to_json());
   const std::vector<uint8_t> tokenizer = read_file(tokenizer_folder(o_) / "spiece.model", 1 << 30);
   AtomicFile copy(o_.out / "spiece.model");
   copy.write(tokenizer.data(), tokenizer.size());
   copy.commit();
-  write_safetensors(o_.out / "model.safetensors", below(parameters_, "unets.", false), {{"format", "pt"}});
+  write_safetensors(o_.out / "model.safetensors", unet_tensors(), {{"format", "pt"}});
   write_json_file(o_.out / "config.json", o_.model.to_json());
 }
 
@@ -420,6 +440,7 @@ void CascadeTrainer::run() {
     save_losses(files_.losses(), points_);
     write_image(files_.curve(), loss_plot(points_, "training of " + o_.out.filename().string()));
   }
+  optimizer_.reset();  // its memory serves what is left to do
   save_model();
   fs::remove(files_.checkpoint());
 }

@@ -44,6 +44,8 @@ UnetConfig UnetConfig::from_json(const nlohmann::json& json, const std::string& 
   c.attn_pool_text = read.flag("attn_pool_text", c.attn_pool_text);
   c.layout_size = read.integer("layout_size", 0, 64, 0);
   c.layout_channels = read.integer("layout_channels", 1, 1024, c.layout_channels);
+  c.layout_width = read.integer("layout_width", 1, 1 << 14, c.layout_width);
+  c.layout_blocks = read.integer("layout_blocks", 0, 16, c.layout_blocks);
   c.lowres_cond = read.flag("lowres_cond", false);
   for (const int64_t m : c.dim_mults) {
     check_input(
@@ -74,12 +76,13 @@ nlohmann::json UnetConfig::to_json() const {
           {"attn_pool_text", attn_pool_text},
           {"layout_size", layout_size},
           {"layout_channels", layout_channels},
+          {"layout_width", layout_width},
+          {"layout_blocks", layout_blocks},
           {"lowres_cond", lowres_cond}};
 }
 
 namespace {
 
-constexpr int64_t layout_hidden_width = 256;
 constexpr int64_t learned_features = 16;  // of the low-resolution log-SNR, beside itself
 
 // f_i = 10000^(-i / (half - 1)), half = dim / 2.
@@ -131,10 +134,11 @@ Unet::Unet(const Params& p, const UnetConfig& c)
   if (c.layout_size > 0) {
     const int64_t width = c.dim * c.dim_mults.back(), places = c.layout_size * c.layout_size;
     const Params scope = p / "text_layout";
-    layout_in.emplace(scope / 0, c.time_width(), layout_hidden_width);
-    layout_map.emplace(scope / 1, layout_hidden_width, places * c.layout_channels);
+    layout_in.emplace(scope / 0, c.time_width(), c.layout_width);
+    layout_map.emplace(scope / 1, c.layout_width, places * c.layout_channels);
     layout_out.emplace(scope / 2, c.layout_channels, width);
     layout_sketch.emplace(scope / 3, c.layout_channels, c.channels * c.size_multiple() * c.size_multiple());
+    for (int i = 0; i < c.layout_blocks; ++i) layout_blocks.emplace_back(scope / (4 + i), c.layout_width, c.layout_width);
   }
   if (c.lowres_cond) {
     lowres_frequencies =
@@ -232,8 +236,9 @@ UnetText Unet::text(const Tensor& embeddings, const Tensor& mask, const Tensor& 
   UnetText text{norm_cond(z), cast(hidden, null_text_hidden.dtype()), {}, {}};
   if (layout_in) {
     const int64_t S = config.layout_size;
-    const Tensor map = (*layout_map)((*layout_in)(hidden, Activation::silu));
-    text.layout = map.reshape({B, S, S, config.layout_channels});
+    Tensor h = (*layout_in)(hidden, Activation::silu);
+    for (const Linear& block : layout_blocks) h = add(h, block(h, Activation::silu));
+    text.layout = (*layout_map)(h).reshape({B, S, S, config.layout_channels});
   }
   if (for_sampling) {
     for (const CrossAttention* attention : cross_attentions())

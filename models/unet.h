@@ -22,6 +22,7 @@ struct UnetConfig {
   // Weft's own: of each text a map of this many places a side, with so many numbers each, is drawn at the lowest level,
   // as a generator begins (Radford et al. 2016, https://arxiv.org/abs/1511.06434). 0: none. Ties the UNet to one size.
   int64_t layout_size = 0, layout_channels = 16;
+  int64_t layout_width = 256, layout_blocks = 0;  // of the layers between the text and the map: h + silu(linear(h)) each
   bool lowres_cond = false;  // also sees a picture, the result of the UNet before it
 
   /// The UNet from 64 to 128 pixels of GLAMI-1M.
@@ -67,6 +68,7 @@ struct Unet {
   Linear text_to_cond;
   std::optional<PerceiverResampler> attn_pool;
   std::optional<Linear> layout_in, layout_map, layout_out, layout_sketch;  // undefined without layout_size
+  std::vector<Linear> layout_blocks;
   LayerNorm text_norm;
   Linear text_hidden_in, text_hidden_out;
   std::vector<Level> downs, ups;
@@ -83,12 +85,12 @@ struct Unet {
   /// the cross-attentions.
   UnetText text(const Tensor& embeddings, const Tensor& mask, const Tensor& keep, bool for_sampling = false) const;
 
-  /// x [B, H, W, C], log_snr [B] f32; with lowres_cond also `lowres` [B, H, W, C] and its log_snr [B] -> the noise
-  /// [B, H, W, C], f32. Computes in x's dtype.
   /// What the layout alone shows: [B, H, W, C] at the UNet's size, in [-1, 1] where it is trained to
   /// (Cascade::sketch_loss).
   Tensor sketch(const UnetText& text) const;
-  /// `probe` is called with every layer's name and result.
+
+  /// x [B, H, W, C], log_snr [B] f32; with lowres_cond also `lowres` [B, H, W, C] and its log_snr [B] -> the noise
+  /// [B, H, W, C], f32. Computes in x's dtype. `probe` is called with every layer's name and result.
   Tensor operator()(const Tensor& x, const Tensor& log_snr, const UnetText& text, const Tensor& lowres = {},
                     const Tensor& lowres_log_snr = {}, const UnetProbe& probe = {}) const;
 

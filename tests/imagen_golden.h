@@ -45,7 +45,8 @@ inline CascadeConfig layout_cascade() {
   c.compat = Compat::fixed;
   c.prediction = Prediction::v;
   c.unets.resize(1), c.image_sizes.resize(1);
-  c.unets[0].layout_size = 8, c.unets[0].layout_channels = 5, c.unets[0].attn_pool_text = false;
+  c.unets[0].layout_size = 8, c.unets[0].layout_channels = 5, c.unets[0].layout_blocks = 1;
+  c.unets[0].attn_pool_text = false;
   return c;
 }
 

@@ -71,7 +71,8 @@ TEST_CASE("the layout reaches the picture and the sketch, with the gradients of 
       backward(loss(of_sketch));
     }
     const char* last = of_sketch ? "unets.0.text_layout.3.bias" : "unets.0.text_layout.2.weight";
-    for (const std::string name : {"unets.0.text_layout.0.weight", "unets.0.text_layout.1.weight", last}) {
+    for (const std::string name : {"unets.0.text_layout.0.weight", "unets.0.text_layout.1.weight",
+                                   "unets.0.text_layout.4.weight", last}) {
       CAPTURE(name);
       const Tensor w = parameter(model.set, name), gradient = w.grad();
       REQUIRE(gradient.defined());

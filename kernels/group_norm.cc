@@ -2,18 +2,24 @@
 // Backward: with h = dy weight, dx = rstd (h - mean(h) - xhat mean(h xhat)), the means over the group; dweight = sum(dy xhat),
 //           dbias = sum(dy). One read of x and dy for the sums, one pass for dx.
 // Saved: x, weight, mean and rstd of every group.
+// With SiLU: silu(y (1 + scale) + shift) in the same pass; the backward is that of its parts, made again from the inputs.
 #include "kernels/group_norm.h"
 
 #include <cmath>
 
+#include "kernels/activation.h"
+#include "kernels/arithmetic.h"
 #include "kernels/device/channels.h"
-#include "tensor/autograd.h"
+#include "kernels/device/row_exponentials.h"
+#include "tensor/recompute.h"
 
 namespace weft {
 
 // kernels/group_norm.cu
 void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& y, const Tensor& affine,
                              const Tensor& of_group, double eps);
+void group_norm_silu_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& scale, const Tensor& shift,
+                          const Tensor& y, double eps);
 void group_norm_backward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& affine, const Tensor& of_group, const Tensor& dy,
                               const Tensor& dx, const Tensor& dweight, const Tensor& dbias);
 
@@ -38,8 +44,19 @@ template <class Body> void for_samples(int64_t samples, Body&& body) {
   });
 }
 
+// What becomes of y. scale and shift [samples, channels] may be null.
+template <class T> struct Ending {
+  const T *scale = nullptr, *shift = nullptr;
+  bool silu = false;
+};
+
+// v / (1 + exp(-v)), as exact as results need that are rounded to T.
+template <class T, class A> [[gnu::always_inline]] inline RowLanes<A> silu_lanes(const RowLanes<A>& v) {
+  return v / (exp_lanes<T>(-v) + 1);
+}
+
 template <class T, class A = accumulator_t<T>>
-Statistics group_norm_forward(const T* x, const A* weight, const A* bias, T* y, const Groups& g, double eps) {
+Statistics group_norm_forward(const T* x, const A* weight, const A* bias, T* y, const Groups& g, double eps, const Ending<T>& ending = {}) {
   Statistics s{std::vector<double>(g.samples * g.count), std::vector<double>(g.samples * g.count)};
   if (g.elements() == 0) return s;
   const bool stream = streams<T>(g.samples * g.sample_elements());
@@ -60,14 +77,23 @@ Statistics group_norm_forward(const T* x, const A* weight, const A* bias, T* y, 
         centre[c] = static_cast<A>(mean);
         scale[c] = static_cast<A>(rstd * weight[c]);
         shift[c] = static_cast<A>(bias[c] - (mean - centre[c]) * rstd * weight[c]);
+        if (!ending.scale) continue;
+        const A by = 1 + static_cast<A>(ending.scale[n * g.channels + c]);
+        scale[c] *= by;
+        shift[c] = shift[c] * by + static_cast<A>(ending.shift[n * g.channels + c]);
       }
     }
     const Lanes lanes(g.rows, g.channels, forward_lanes);
     const std::vector<A> lc = lanes.repeat(centre), ls = lanes.repeat(scale), lb = lanes.repeat(shift);
-    map_channels(y + n * g.sample_elements(), lanes, stream,
-                 [=, c = lc.data(), s = ls.data(), b = lb.data()](int64_t i, int64_t l, auto n) {
-                   return (load_lanes(xn + i, n) - row_vector(c + l)) * row_vector(s + l) + row_vector(b + l);
-                 });
+    const auto normed = [=, c = lc.data(), s = ls.data(), b = lb.data()](int64_t i, int64_t l, auto n) {
+      return (load_lanes(xn + i, n) - row_vector(c + l)) * row_vector(s + l) + row_vector(b + l);
+    };
+    T* yn = y + n * g.sample_elements();
+    if (ending.silu) {
+      map_channels(yn, lanes, stream, [=](int64_t i, int64_t l, auto n) { return silu_lanes<T, A>(normed(i, l, n)); });
+    } else {
+      map_channels(yn, lanes, stream, normed);
+    }
   });
   return s;
 }
@@ -125,19 +151,60 @@ void group_norm_backward(const T* x, const A* weight, const Statistics& s, const
   }
 }
 
-}  // namespace
-
-Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps) {
-  check(x.rank() >= 2, "[group_norm] x must have at least 2 axes but has shape {}", x.shape());
-  check(groups >= 1 && x.cols() % groups == 0, "[group_norm] the groups must divide the {} channels but are {}", x.cols(), groups);
+void check_arguments(const char* op, const Tensor& x, int groups, const Tensor& weight, const Tensor& bias) {
+  check(x.rank() >= 2, "[{}] x must have at least 2 axes but has shape {}", op, x.shape());
+  check(groups >= 1 && x.cols() % groups == 0, "[{}] the groups must divide the {} channels but are {}", op, x.cols(), groups);
   const DType parameter = parameter_dtype(x.dtype());
   const auto check_parameter = [&](const char* name, const Tensor& t) {
-    check(t.defined() && t.shape() == Shape{x.cols()} && t.dtype() == parameter, "[group_norm] {} must be {} [{}] but is {} {}", name, parameter,
+    check(t.defined() && t.shape() == Shape{x.cols()} && t.dtype() == parameter, "[{}] {} must be {} [{}] but is {} {}", op, name, parameter,
           x.cols(), t.dtype(), t.shape());
   };
   check_parameter("weight", weight);
   check_parameter("bias", bias);
-  const Groups g{x.dim(0), x.shape().product(1, x.rank() - 1), x.cols(), groups, x.cols() / groups};
+}
+
+Groups groups_of(const Tensor& x, int groups) {
+  return {x.dim(0), x.shape().product(1, x.rank() - 1), x.cols(), groups, x.cols() / groups};
+}
+
+}  // namespace
+
+Tensor group_norm_silu(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, const Tensor& scale, const Tensor& shift, double eps) {
+  check_arguments("group_norm_silu", x, groups, weight, bias);
+  const bool modulated = scale.defined();
+  check(shift.defined() == modulated, "[group_norm_silu] scale and shift must be given together");
+  const auto check_modulation = [&](const char* name, const Tensor& t) {
+    check(t.shape() == Shape{x.dim(0), x.cols()} && t.dtype() == x.dtype(), "[group_norm_silu] {} must be {} [{}, {}] but is {} {}", name, x.dtype(),
+          x.dim(0), x.cols(), t.dtype(), t.shape());
+  };
+  if (modulated) check_modulation("scale", scale), check_modulation("shift", shift);
+  Tensors inputs{x, weight, bias};
+  if (modulated) inputs.insert(inputs.end(), {scale, shift});
+  const auto parts = [=](const Tensors& in) {
+    Tensor h = group_norm(in[0], groups, in[1], in[2], eps);
+    if (!modulated) return silu(h);
+    std::vector<int64_t> extents(h.rank(), 1);  // a number for every sample and channel
+    extents.front() = h.dim(0), extents.back() = h.cols();
+    const Shape shape(extents);
+    h = add(mul(h, add(in[3].reshape(shape), 1)), in[4].reshape(shape));
+    return silu(h);
+  };
+  const auto at_once = [=](const Tensors& in) {
+    Tensor y = empty_like(in[0]);
+    const Tensor &x = in[0], &weight = in[1], &bias = in[2];
+    on_device("group_norm_silu", x, [&]<class T> {
+      using A = accumulator_t<T>;
+      const Ending<T> ending{modulated ? in[3].data<T>() : nullptr, modulated ? in[4].data<T>() : nullptr, true};
+      group_norm_forward<T>(x.data<T>(), weight.data<A>(), bias.data<A>(), y.data<T>(), groups_of(x, groups), eps, ending);
+    }, [&] { group_norm_silu_cuda(x, groups, weight, bias, modulated ? in[3] : Tensor(), modulated ? in[4] : Tensor(), y, eps); });
+    return y;
+  };
+  return recompute("group_norm_silu", inputs, parts, at_once);
+}
+
+Tensor group_norm(const Tensor& x, int groups, const Tensor& weight, const Tensor& bias, double eps) {
+  check_arguments("group_norm", x, groups, weight, bias);
+  const Groups g = groups_of(x, groups);
   Tensor y = empty_like(x);
   Statistics statistics;    // on the cpu
   Tensor affine, of_group;  // the same on the cuda device

@@ -2,6 +2,7 @@
 // kernels/device/channels.cuh for the thread mappings. Napkin maths, f32: forward reads x twice and writes y, 12 bytes
 // an element; backward reads x and dy twice and writes dx, 20 bytes. A sample that fits the second-level cache (50 MB
 // on an H100) is read from memory once.
+#include "kernels/device/activation_math.cuh"
 #include "kernels/device/channels.cuh"
 
 namespace weft {
@@ -78,15 +79,41 @@ __global__ void sum_samples(const float* of_channel, float* dweight, float* dbia
   if (dbias) dbias[c] = static_cast<float>(g);
 }
 
+// One thread a sample's channel: affine's scale and shift [count] become those of y (1 + scale) + shift.
+template <class T>
+__global__ void modulate(float* affine, const T* scale, const T* shift, int64_t count) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * block_size + threadIdx.x;
+  if (i >= count) return;
+  const float by = 1 + static_cast<float>(scale[i]);
+  affine[count + i] *= by;
+  affine[2 * count + i] = affine[2 * count + i] * by + static_cast<float>(shift[i]);
+}
+
+// y = silu((x - centre) scale + shift)
+template <class T, int V>
+__global__ void affine_silu(const T* x, T* y, const float* affine, ChannelRows s, int64_t count) {
+  const ChannelPlace at(s, V);
+  if (at.i >= count) return;
+  const int64_t all = s.samples * s.channels;
+  const auto centre = Pack<float, V>::load(affine + at.c), scale = Pack<float, V>::load(affine + all + at.c);
+  const auto shift = Pack<float, V>::load(affine + 2 * all + at.c);
+  const auto px = Pack<T, V>::load(x + at.i);
+  Pack<T, V> out;
+#pragma unroll
+  for (int k = 0; k < V; ++k) out.set(k, device::Silu::value((px[k] - centre[k]) * scale[k] + shift[k]));
+  out.store(y + at.i);
+}
+
 ChannelRows rows_of(const Tensor& x) { return ChannelRows(x.dim(0), x.shape().product(1, x.rank() - 1), x.cols()); }
 
 }  // namespace
 
-// affine [3, N, C] and of_group [2, N, groups], f32, are written for the backward.
-void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& y,
-                             const Tensor& affine, const Tensor& of_group, double eps) {
+namespace {
+
+// Into affine [3, N, C] and of_group [2, N, groups], f32.
+void find_statistics(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& affine,
+                     const Tensor& of_group, double eps) {
   const ChannelRows s = rows_of(x);
-  if (s.elements() == 0) return;
   const Tensor memory = ChannelMoments::memory(s);
   const ChannelMoments moments(memory, s);
   on_float(x.dtype(), [&]<class T> {
@@ -95,11 +122,49 @@ void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weig
     launch("group_norm_statistics", finish_statistics, grid_of(s.samples * groups, block_size), block_size, 0, moments,
            elements<float>(weight), elements<float>(bias), elements<float>(affine), elements<float>(of_group), s,
            groups, eps);
+  });
+}
+
+}  // namespace
+
+// affine [3, N, C] and of_group [2, N, groups], f32, are written for the backward.
+void group_norm_forward_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias, const Tensor& y,
+                             const Tensor& affine, const Tensor& of_group, double eps) {
+  const ChannelRows s = rows_of(x);
+  if (s.elements() == 0) return;
+  find_statistics(x, groups, weight, bias, affine, of_group, eps);
+  on_float(x.dtype(), [&]<class T> {
+    const T* px = elements<T>(x);
     on_width_beside_f32<T>(
         s.channels,
         [&]<int V> {
           launch("group_norm_forward", channel_affine<T, V>, grid_of(s.elements(), block_size * V), block_size, 0, px,
                  static_cast<const T*>(nullptr), elements<T>(y), elements<float>(affine), s, s.elements(), false);
+        },
+        px, elements<T>(y));
+  });
+}
+
+// scale and shift may be undefined.
+void group_norm_silu_cuda(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias,
+                          const Tensor& scale, const Tensor& shift, const Tensor& y, double eps) {
+  const ChannelRows s = rows_of(x);
+  if (s.elements() == 0) return;
+  const int64_t count = s.samples * s.channels;
+  const Tensor affine = Tensor::empty({3, count}, DType::f32, Device::cuda),
+               of_group = Tensor::empty({2, s.samples * groups}, DType::f32, Device::cuda);
+  find_statistics(x, groups, weight, bias, affine, of_group, eps);
+  on_float(x.dtype(), [&]<class T> {
+    const T* px = elements<T>(x);
+    if (scale.defined()) {
+      launch("group_norm_modulate", modulate<T>, grid_of(count, block_size), block_size, 0, elements<float>(affine),
+             elements<T>(scale), elements<T>(shift), count);
+    }
+    on_width_beside_f32<T>(
+        s.channels,
+        [&]<int V> {
+          launch("group_norm_silu", affine_silu<T, V>, grid_of(s.elements(), block_size * V), block_size, 0, px,
+                 elements<T>(y), elements<float>(affine), s, s.elements());
         },
         px, elements<T>(y));
   });

@@ -31,7 +31,43 @@ Op cases() {
   return room;
 }
 
+Op silu_cases() {
+  Op room{"group_norm_silu"};
+  const auto run = [](int groups) -> Run {
+    return [groups](const Tensors& x) {
+      return x.size() > 3 ? group_norm_silu(x[0], groups, x[1], x[2], x[3], x[4]) : group_norm_silu(x[0], groups, x[1], x[2]);
+    };
+  };
+  const auto inputs = [](const Shape& shape, bool modulated) {
+    std::vector<Input> list{activation(shape, -2, 2), parameter({shape[-1]}, 0.5, 1.5), parameter({shape[-1]}, -1, 1)};
+    if (modulated) list.insert(list.end(), {activation({shape[0], shape[-1]}, -1, 1), activation({shape[0], shape[-1]}, -2, 2)});
+    return list;
+  };
+  for (const auto& [shape, groups] : {std::pair<Shape, int>{{3, 5, 7, 6}, 3}, {{2, 4, 4, 33}, 11}, {{2, 127, 32}, 8}, {{1, 40, 40, 16}, 4},
+                                      {{0, 3, 3, 4}, 2}, {{2, 0, 4}, 2}, {{1, 3, 4100}, 4}}) {
+    for (const bool modulated : {false, true}) {
+      room.cases.push_back({fmt::format("{} in {}{}", shape, groups, modulated ? ", scale and shift" : ""), inputs(shape, modulated), run(groups)});
+    }
+  }
+  // Far ends of the sigmoid.
+  std::vector<Input> far = inputs({2, 9, 9, 24}, true);
+  far[4] = activation({2, 24}, -150, 150);
+  room.cases.push_back({"shifts of 150 [2, 9, 9, 24] in 4", far, run(4)});
+  // Bytes as those of group_norm; the backward makes the norm and what follows again (4 passes of 2) before its own way back (3 + 5).
+  for (const Shape& shape : {Shape{128, 64, 64, 32}, Shape{2, 128, 128, 128}, Shape{128, 16, 16, 256}}) {
+    const double n = shape.numel();
+    room.benches.push_back({fmt::format("{} in 8", shape), inputs(shape, true), run(8), 2 * n});
+    room.benches.push_back({fmt::format("{} in 8, with backward", shape), inputs(shape, true), run(8), 18 * n, 0, true});
+  }
+  const Tensor x = Tensor::zeros({4, 5, 6}), c = Tensor::zeros({6}), m = Tensor::zeros({4, 6});
+  room.misuses.push_back({"scale alone", [=] { group_norm_silu(x, 2, c, c, m); }, "[group_norm_silu] scale and shift must be given together"});
+  room.misuses.push_back({"wrong shift", [=] { group_norm_silu(x, 2, c, c, m, c); }, "[group_norm_silu] shift must be f32 [4, 6] but is f32 [6]"});
+  room.misuses.push_back({"four groups", [=] { group_norm_silu(x, 4, c, c); }, "[group_norm_silu] the groups must divide the 6 channels but are 4"});
+  return room;
+}
+
 const Register group_norm_room(cases());
+const Register group_norm_silu_room(silu_cases());
 
 }  // namespace
 

@@ -121,15 +121,7 @@ ConvBlock::ConvBlock(const Params& p, int64_t in, int64_t out, int groups)
     : norm(p / "groupnorm", groups, in), project(p / "project", in, out, 3, {.padding = 1}) {}
 
 Tensor ConvBlock::operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const {
-  Tensors inputs{x, norm.weight, norm.bias};
-  if (scale) inputs.insert(inputs.end(), {scale, shift});
-  // Of four tensors as large as x the tape keeps x and the last, which the convolution needs.
-  const auto norm_silu = [groups = norm.groups, eps = norm.eps](const Tensors& in) {
-    Tensor h = group_norm(in[0], groups, in[1], in[2], eps);
-    if (in.size() > 3) h = add(mul(h, add(in[3], 1)), in[4]);
-    return silu(h);
-  };
-  return project(recompute("norm_silu", inputs, norm_silu));
+  return project(group_norm_silu(x, norm.groups, norm.weight, norm.bias, scale, shift, norm.eps));
 }
 
 ResnetBlock::ResnetBlock(const Params& p, int64_t in, int64_t out, const ResnetBlockOptions& o, int& cross_attentions)
@@ -147,7 +139,7 @@ ResnetBlock::ResnetBlock(const Params& p, int64_t in, int64_t out, const ResnetB
 Tensor ResnetBlock::operator()(const Tensor& x, const UnetContext& context) const {
   const Tensor e = time_mlp(silu(context.time));  // [B, 2 out]
   const int64_t B = e.dim(0), out = e.dim(1) / 2;
-  const auto part = [&](int i) { return slice(e, 1, i * out, (i + 1) * out).reshape({B, 1, 1, out}); };
+  const auto part = [&](int i) { return slice(e, 1, i * out, (i + 1) * out); };
   Tensor h = block1(x);
   if (cross_attention) h = add((*cross_attention)(h, context), h);
   h = block2(h, part(0), part(1));

@@ -1,6 +1,5 @@
-#include <dnnl.hpp>
-
 #include "kernels/attention.h"
+#include "kernels/device/onednn.h"
 #include "tests/op_check/op_case.h"
 
 namespace weft::op_check {
@@ -34,7 +33,7 @@ Tensor prefix_mask(const Size& s, const std::vector<int64_t>& lengths) {
 std::function<void()> plain_primitives(const Size& s, DType dtype, bool backward) {
   using namespace dnnl;
   using Dims = memory::dims;
-  const auto type = dtype == DType::bf16 ? memory::data_type::bf16 : memory::data_type::f32;
+  const auto type = onednn::type_of(onednn::computes(dtype) ? dtype : DType::f32);
   const auto cpu = std::make_shared<engine>(engine::kind::cpu, 0);
   const auto queue = std::make_shared<stream>(*cpu);
   const int64_t n = s.B * s.H;

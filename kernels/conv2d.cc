@@ -156,11 +156,23 @@ template <class T> bool pointwise(const Sizes& s) {
 
 PointwiseSizes pointwise_sizes(const Sizes& s) { return {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride}; }
 
+// Where the processor has no bf16, a pass of bf16 is one of f32 with its result rounded.
+template <class T> bool widens() { return std::is_same_v<T, bf16> && !onednn::computes(DType::bf16); }
+template <class Pass> void rounded(const Tensor& y, Pass&& pass) {
+  const Tensor wide = Tensor::empty(y.shape(), DType::f32);
+  pass(wide);
+  onednn::round_to(y, wide);
+}
+
 void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y, const Sizes& s) {
   if (y.numel() == 0) return;
   const auto on_cpu = [&]<class T> {
     if constexpr (std::is_same_v<T, double>) {
       forward_plain(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), s);
+    } else if (widens<T>()) {
+      return rounded(y, [&](const Tensor& wide) {
+        forward(onednn::widened(x), onednn::widened(w, s.keep_weights), onednn::widened(bias), relu, wide, s);
+      });
     } else if (by_hand<T>(s, Pass::forward)) {
       return grouped_conv_forward(x.data<T>(), grouped_weights<T>(w, s, false).template data<T>(),
                                   bias ? bias.data<T>() : nullptr, relu, y.data<T>(), grouped(s));
@@ -185,6 +197,10 @@ void backward_data(const Tensor& dy, const Tensor& w, const Tensor& dx, const Si
   const auto on_cpu = [&]<class T> {
     if constexpr (std::is_same_v<T, double>) {
       backward_data_plain(dy.data<T>(), w.data<T>(), dx.data<T>(), s);
+    } else if (widens<T>()) {
+      rounded(dx, [&](const Tensor& wide) {
+        backward_data(onednn::widened(dy), onednn::widened(w, s.keep_weights), wide, s);
+      });
     } else if (by_hand<T>(s, Pass::data)) {
       grouped_conv_backward_data(dy.data<T>(), grouped_weights<T>(w, s, true).template data<T>(), dx.data<T>(),
                                  grouped(s));
@@ -200,6 +216,8 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
   const auto on_cpu = [&]<class T> {
     if constexpr (std::is_same_v<T, double>) {
       backward_weights_plain(x.data<T>(), dy.data<T>(), dw.data<T>(), s);
+    } else if (widens<T>()) {
+      rounded(dw, [&](const Tensor& wide) { backward_weights(onednn::widened(x), onednn::widened(dy), wide, s); });
     } else if (by_hand<T>(s, Pass::weights)) {
       const auto run = s.cg() > 8 ? grouped_conv_backward_wide_weights<T> : grouped_conv_backward_weights<T>;
       run(x.data<T>(), dy.data<T>(), dw.data<T>(), grouped(s));

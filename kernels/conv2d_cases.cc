@@ -30,7 +30,7 @@ std::function<void()> plain_conv2d(const Bench2d& s, DType dtype, bool backward)
     std::unordered_map<int, memory> arguments;
   };
   auto calls = std::make_shared<std::vector<Call>>();
-  const auto type = onednn::type_of(dtype);
+  const auto type = onednn::type_of(onednn::computes(dtype) ? dtype : DType::f32);
   const memory::desc x({s.n, s.c, s.h, s.w}, type, Tag::any), y({s.n, s.o, s.oh(), s.ow()}, type, Tag::any);
   const memory::desc w =
       s.groups > 1 ? memory::desc({s.groups, s.o / s.groups, s.c / s.groups, s.kernel, s.kernel}, type, Tag::any)

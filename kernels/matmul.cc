@@ -138,6 +138,13 @@ dnnl::algorithm algorithm_of(Activation activation) {
 void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
                     const Sizes& s) {
   const DType dtype = a.matrix.dtype();
+  if (!onednn::computes(dtype)) {
+    const Tensor wide = y.dtype() == DType::f32 ? y : Tensor::empty(y.shape(), DType::f32);
+    Factor a32 = a, b32 = b;
+    a32.matrix = onednn::widened(a.matrix), b32.matrix = onednn::widened(b.matrix, b.constant);
+    product_onednn(a32, b32, onednn::widened(bias), activation, wide, s);
+    return onednn::round_to(y, wide);
+  }
   const bool with_batch = s.batch > 1;
   // A packed weight pays only where there is one weight for all.
   const bool pack = b.constant && !with_batch;

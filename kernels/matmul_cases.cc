@@ -34,7 +34,7 @@ std::function<void()> plain_matmul(DType dtype, int64_t batch, int64_t m, int64_
   auto calls = std::make_shared<std::vector<Call>>();
   const auto add = [&](int64_t rows, int64_t cols, int64_t inner, bool turned) {
     using dnnl::memory;
-    const auto type = onednn::type_of(dtype);
+    const auto type = onednn::type_of(onednn::computes(dtype) ? dtype : DType::f32);
     const memory::desc a =
         batch > 1 ? memory::desc({batch, rows, inner}, type, turned ? memory::format_tag::acb : memory::format_tag::abc)
                   : memory::desc({rows, inner}, type, turned ? memory::format_tag::ba : memory::format_tag::ab);

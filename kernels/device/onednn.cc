@@ -7,6 +7,7 @@
 #include <mutex>
 #include <unordered_map>
 
+#include "kernels/device/elementwise.h"
 #include "tensor/files/mapped_memory.h"
 
 namespace weft::onednn {
@@ -135,6 +136,15 @@ dnnl::memory::data_type type_of(DType dtype) {
   return dtype == DType::f32 ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
 }
 
+bool computes(DType dtype) {
+  static const bool has_bf16 = [] {
+    const auto bits = [](dnnl::cpu_isa isa) { return static_cast<unsigned>(isa); };  // each set holds those before it
+    const unsigned avx512 = bits(dnnl::cpu_isa::avx512_core);
+    return (bits(dnnl::get_effective_cpu_isa()) & avx512) == avx512;
+  }();
+  return dtype == DType::f32 || (dtype == DType::bf16 && has_bf16);
+}
+
 Key::Key(std::initializer_list<int64_t> words) {
   for (int64_t word : words) *this << word;
 }
@@ -241,6 +251,20 @@ Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>
   Key key{static_cast<int64_t>(w.storage()->id), w.byte_offset(), -1, static_cast<int64_t>(way)};
   for (int64_t size : w.shape()) key << size;
   return found_or_made(key, w, keep, make);
+}
+
+Tensor widened(const Tensor& t, bool keep) {
+  if (!t || t.dtype() == DType::f32) return t;
+  return packed(t, Way::widened, keep, [&] {
+    const Tensor wide = Tensor::empty(t.shape(), DType::f32);
+    elementwise(wide.data<float>(), t.numel(), [from = t.data<bf16>()](int64_t i) { return static_cast<float>(from[i]); });
+    return wide;
+  });
+}
+
+void round_to(const Tensor& y, const Tensor& x) {
+  if (y.dtype() == DType::f32) return;
+  elementwise(y.data<bf16>(), y.numel(), [from = x.data<float>()](int64_t i) { return from[i]; });
 }
 
 int64_t packed_bytes() { return packed_cache().bytes(); }

@@ -19,6 +19,10 @@ const dnnl::engine& engine();
 /// f32 or bf16 as oneDNN names it.
 dnnl::memory::data_type type_of(DType dtype);
 
+/// Whether oneDNN computes in this dtype on this processor: bf16 needs AVX-512. Where it does not, an op runs on f32 copies
+/// (widened) and rounds its result (round_to), which is what oneDNN's own bf16 comes to: sums are in f32 either way.
+bool computes(DType dtype);
+
 /// What tells one primitive from another: its kind, dtypes, sizes and options as numbers. The thread count is added to
 /// every key.
 class Key {
@@ -71,8 +75,13 @@ void reorder(const Layout& from_layout, const void* from, const Layout& to_layou
 Tensor packed(const Tensor& w, const Plan& plan, bool keep);
 
 /// Weights packed for the kernels that are not oneDNN's; kept like packed(). make() may depend on w and `way` alone.
-enum class Way { grouped, grouped_gradient, grouped_gradient_stride_2, pointwise };
+enum class Way { grouped, grouped_gradient, grouped_gradient_stride_2, pointwise, widened };
 Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>& make);
+
+/// t in f32: t itself if it is, undefined if t is. With `keep`, for weights, the copy is kept like packed()'s.
+Tensor widened(const Tensor& t, bool keep = false);
+/// y = x rounded to y's dtype; nothing if x is y.
+void round_to(const Tensor& y, const Tensor& x);
 
 /// Bytes of packed weights kept now.
 int64_t packed_bytes();

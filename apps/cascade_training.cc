@@ -59,6 +59,7 @@ class CascadeTrainer {
   void step_of(int64_t unet, const std::vector<Batch>& batches, int64_t step);
   void add_point(int64_t step);
   void judge(int64_t step);
+  std::string curve_title() const;
   Tensor small_pictures(const std::vector<uint32_t>& items) const;
   void draw_samples(int64_t step);
   std::vector<NamedTensor> stored(const ParameterSet& set, const std::string& prefix, bool strip) const;
@@ -228,6 +229,10 @@ void CascadeTrainer::add_point(int64_t step) {
     sums_[i] = {};
   }
   judge(step);
+}
+
+std::string CascadeTrainer::curve_title() const {
+  return unets_.size() == 1 ? fmt::format("loss of UNet {}", unets_[0]) : "losses of the UNets";
 }
 
 // Says once if a UNet is no better than predicting zeros.
@@ -416,7 +421,7 @@ void CascadeTrainer::run() {
     if (o_.sample_every > 0 && (step % o_.sample_every == 0 || step == o_.steps)) {
       draw_samples(step);
       if (!points_.empty())
-        write_image(files_.curve(), loss_plot(points_, "training of " + o_.out.filename().string()));
+        write_image(files_.curve(), loss_plot(points_, curve_title()));
     }
     const auto now = std::chrono::steady_clock::now();
     if (interrupted() || now - saved_at > checkpoint_interval) {
@@ -438,7 +443,7 @@ void CascadeTrainer::run() {
   }
   if (!points_.empty()) {
     save_losses(files_.losses(), points_);
-    write_image(files_.curve(), loss_plot(points_, "training of " + o_.out.filename().string()));
+    write_image(files_.curve(), loss_plot(points_, curve_title()));
   }
   optimizer_.reset();  // its memory serves what is left to do
   save_model();

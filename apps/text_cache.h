@@ -14,8 +14,8 @@ namespace weft {
 class TextCache {
  public:
   /// Features of every distinct text of the rows, taken from `file` if it holds just those (same encoder file, texts
-  /// and settings), else computed and written there. On disk: distinct texts x features x size of `dtype`; in memory
-  /// only what is used.
+  /// and settings), else computed and written there. On disk: distinct texts x features x size of `dtype`, while they
+  /// are computed twice that: an interrupted run goes on from the parts in FILE.parts. In memory only what is used.
   TextCache(const EmbraceNetClassifier& model, const std::filesystem::path& encoder_file, const TokenTable& tokens,
             const GlamiTable& table, const std::filesystem::path& file, DType dtype, bool quiet);
 

@@ -125,7 +125,6 @@ void Trainer::checkpoint(int64_t step, const LoaderState& at) const {
 }
 
 void Trainer::run() {
-  catch_interrupts();
   const fs::path saved = o_.out / "checkpoint.safetensors";
   TrainingState state;
   if (o_.resume && !fs::exists(saved)) {
@@ -204,6 +203,9 @@ void Trainer::run() {
 
 }  // namespace
 
-void train_classifier(const TrainingOptions& options, const CommonOptions& common) { Trainer(options, common).run(); }
+void train_classifier(const TrainingOptions& options, const CommonOptions& common) {
+  catch_interrupts();  // before the model, whose frozen text encoder may work for hours
+  Trainer(options, common).run();
+}
 
 }  // namespace weft

@@ -83,6 +83,42 @@ for file in model.safetensors text_features.safetensors; do
 done
 [[ $(stat -c %i "$folder/stopped/text_features.safetensors") == "$made" ]] || fail "the texts were encoded again"
 
+# --- Ctrl-C while the texts are encoded: what was made is not made again, and the cache is the same.
+mkdir "$folder/many"
+cp -r "$data"/. "$folder/many"
+python3 - "$folder/many/GLAMI-1M-train.csv" <<'PY'
+import csv, sys
+rows = list(csv.DictReader(open(sys.argv[1], encoding="utf-8")))
+writer = csv.DictWriter(open(sys.argv[1], "w", encoding="utf-8"), rows[0].keys())
+writer.writeheader()
+for i in range(12500):
+    row = dict(rows[i % len(rows)], item_id=i)
+    writer.writerow(dict(row, name=row["name"] + " " + str(i)))
+PY
+encode() {
+  "$bin/weft-train" embracenet --data "$folder/many" --out "$1" "${towers[@]}" --batch 500 --epochs 1 --crop 0 --no-flip \
+    --seed 3 --threads 2 --quiet
+}
+features=text_features.safetensors
+encode "$folder/encoded"
+[[ ! -e $folder/encoded/$features.parts ]] || fail "the parts of the cache are left"
+encode "$folder/part" 2>"$folder/stderr" &
+trainer=$!
+for ((i = 0; i < 3000; ++i)); do
+  [[ ! -e $folder/part/$features.parts/000000.safetensors ]] || break
+  kill -0 $trainer 2>/dev/null || fail "the texts are not encoded: $(cat "$folder/stderr")"
+  sleep 0.01
+done
+pkill -INT -P $trainer
+got=0; wait $trainer || got=$?
+[[ $got == 1 ]] && grep -qE 'being cached; (4096|8192) of 12500 texts are kept' "$folder/stderr" ||
+  fail "Ctrl-C while encoding: exit code $got: $(cat "$folder/stderr")"
+# A part of other texts does not count.
+cp "$folder/part/$features.parts/000000.safetensors" "$folder/part/$features.parts/000001.safetensors"
+encode "$folder/part"
+same "$folder/encoded/$features" "$folder/part/$features" "encoded in two runs, the cache is another"
+same "$folder/encoded/model.safetensors" "$folder/part/model.safetensors" "encoded in two runs, the model is another"
+
 # --- Towers that do not fit.
 mkdir "$folder/no-tokenizer"
 cp "$folder/mt5/config.json" "$folder/mt5/model.safetensors" "$folder/no-tokenizer"

@@ -29,6 +29,23 @@ TEST_CASE("a packed weight is kept until its storage changes or goes") {
   CHECK(onednn::packed_bytes() == before);
 }
 
+TEST_CASE("a bf16 weight that is kept is made anew when it changes, and goes with it") {
+  const NoGrad no_grad;
+  const int64_t before = onednn::packed_bytes();
+  const Tensor x = Tensor::full({8, 64}, 1, DType::bf16), image = Tensor::full({1, 4, 4, 32}, 1, DType::bf16);
+  {
+    const Tensor w = Tensor::full({128, 64}, 0.5, DType::bf16), k = Tensor::full({32, 32, 3, 3}, 1, DType::bf16);
+    for (const double value : {0.5, 0.25}) {
+      w.fill(value);
+      k.fill(value);
+      CHECK(linear(x, w).to_doubles()[0] == 64 * value);
+      CHECK(conv2d(image, k).to_doubles()[0] == 288 * value);
+    }
+    CHECK(onednn::packed_bytes() > before);
+  }
+  CHECK(onednn::packed_bytes() == before);
+}
+
 TEST_CASE("a weight under training is not kept") {
   const int64_t before = onednn::packed_bytes();
   const Tensor x = Tensor::full({8, 64}, 1);

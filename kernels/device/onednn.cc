@@ -106,12 +106,17 @@ class PackedCache {
   }
 
  private:
+  // Again while something goes: a widened weight that is dropped may be the source of a packed one.
   void drop_freed() {
-    kept_.erase_if([this](const PackedWeights& entry) {
-      if (!entry.source.expired()) return false;
-      bytes_ -= entry.packed.nbytes();
-      return true;
-    });
+    size_t before;
+    do {
+      before = kept_.size();
+      kept_.erase_if([this](const PackedWeights& entry) {
+        if (!entry.source.expired()) return false;
+        bytes_ -= entry.packed.nbytes();
+        return true;
+      });
+    } while (kept_.size() < before);
   }
   std::mutex mutex_;
   Recent<Key, PackedWeights, KeyHash> kept_;
@@ -257,7 +262,8 @@ Tensor widened(const Tensor& t, bool keep) {
   if (!t || t.dtype() == DType::f32) return t;
   return packed(t, Way::widened, keep, [&] {
     const Tensor wide = Tensor::empty(t.shape(), DType::f32);
-    elementwise(wide.data<float>(), t.numel(), [from = t.data<bf16>()](int64_t i) { return static_cast<float>(from[i]); });
+    elementwise(wide.data<float>(), t.numel(),
+                [from = t.data<bf16>()](int64_t i) { return static_cast<float>(from[i]); });
     return wide;
   });
 }

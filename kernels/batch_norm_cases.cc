@@ -52,9 +52,9 @@ Op cases() {
   room.cases.push_back({"evaluation [2, 5, 5, 24]", inputs({2, 5, 5, 24}), run(false, false)});
   room.cases.push_back({"evaluation residual relu [1, 33]", inputs({1, 33}, true), run(false, true)});
   room.cases.push_back({"evaluation [0, 7]", inputs({0, 7}), run(false, false)});
-  // One unit of f64 at 10,000 is 2e-12, which a step of 1e-6 turns into 2e-6 of slope.
-  room.cases.push_back({"mean 10,000 [513, 17]", inputs({513, 17}, false, 9995, 10005), run(true, false), 1e-5, 0x1p-7, 1e-4});
-  room.cases.push_back({"mean 10,000 residual relu [64, 40]", inputs({64, 40}, true, 9900, 10100), run(true, true), 1e-5, 0x1p-7, 1e-4});
+  // One unit of f64 at 10,000 is 2e-12, which a step of 1e-6 turns into 2e-6 of slope; the sum of 8,721 such: measured 1.4e-4.
+  room.cases.push_back({"mean 10,000 [513, 17]", inputs({513, 17}, false, 9995, 10005), run(true, false), 1e-5, 0x1p-7, 5e-4});
+  room.cases.push_back({"mean 10,000 residual relu [64, 40]", inputs({64, 40}, true, 9900, 10100), run(true, true), 1e-5, 0x1p-7, 5e-4});
   room.cases.push_back({"running statistics", inputs({4, 9, 19}), running_statistics, 1e-5, 0x1p-7, 1e-6, false});
   room.cases.push_back({"running statistics, mean 10,000", inputs({300, 19}, false, 9900, 10100), running_statistics, 1e-5, 0x1p-7, 1e-6, false});
 

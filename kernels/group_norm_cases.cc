@@ -43,16 +43,17 @@ Op silu_cases() {
     if (modulated) list.insert(list.end(), {activation({shape[0], shape[-1]}, -1, 1), activation({shape[0], shape[-1]}, -2, 2)});
     return list;
   };
+  // The backward makes the norm, scale and shift again and rounds after each, which SiLU's slope sees: up to 1.6 % in bf16.
+  constexpr double f32 = 1e-5, bf16 = 0.024;
   for (const auto& [shape, groups] : {std::pair<Shape, int>{{3, 5, 7, 6}, 3}, {{2, 4, 4, 33}, 11}, {{2, 127, 32}, 8}, {{1, 40, 40, 16}, 4},
                                       {{0, 3, 3, 4}, 2}, {{2, 0, 4}, 2}, {{1, 3, 4100}, 4}}) {
-    for (const bool modulated : {false, true}) {
-      room.cases.push_back({fmt::format("{} in {}{}", shape, groups, modulated ? ", scale and shift" : ""), inputs(shape, modulated), run(groups)});
-    }
+    room.cases.push_back({fmt::format("{} in {}", shape, groups), inputs(shape, false), run(groups)});
+    room.cases.push_back({fmt::format("{} in {}, scale and shift", shape, groups), inputs(shape, true), run(groups), f32, bf16});
   }
   // Far ends of the sigmoid.
   std::vector<Input> far = inputs({2, 9, 9, 24}, true);
   far[4] = activation({2, 24}, -150, 150);
-  room.cases.push_back({"shifts of 150 [2, 9, 9, 24] in 4", far, run(4)});
+  room.cases.push_back({"shifts of 150 [2, 9, 9, 24] in 4", far, run(4), f32, bf16});
   // Bytes as those of group_norm; the backward makes the norm and what follows again (4 passes of 2) before its own way back (3 + 5).
   for (const Shape& shape : {Shape{128, 64, 64, 32}, Shape{2, 128, 128, 128}, Shape{128, 16, 16, 256}}) {
     const double n = shape.numel();

@@ -12,8 +12,8 @@ Op softmax_cases(const std::string& name, Tensor (*op)(const Tensor&)) {
     room.cases.push_back({fmt::format("{}", shape), {activation(shape, -5, 5)}, run});
   }
   // f32: log_softmax's y near -60 is rounded before exp, measured 1.1e-5. bf16: dx is a difference of products of the saved y, which is
-  // rounded, measured 0.0092.
-  room.cases.push_back({"large values", {activation({4, 65}, 900, 1000)}, run, 1e-4, 0x1p-6});
+  // rounded, measured 0.0092 (few rows might all have a single largest element, whose gradient nearly vanishes).
+  room.cases.push_back({"large values", {activation({99, 65}, 900, 1000)}, run, 1e-4, 0x1p-6});
   for (const Shape& shape : {Shape{1 << 16, 512}, Shape{256, 1 << 17}}) {
     room.benches.push_back({fmt::format("{}", shape), {activation(shape)}, run, 2.0 * shape.numel()});
     room.benches.push_back({fmt::format("{} with backward", shape), {activation(shape)}, run, 5.0 * shape.numel(), 0, true});

@@ -41,16 +41,16 @@ Tensor random_projection(const Shape& shape, Random& random) {
 }
 
 // The comparison itself is under test too: an error of 1 % (5 % in bf16) in the largest element must be seen.
-std::string planted_error_passes(const Tensor& truth, double rtol, DType dtype) {
+std::string planted_error_passes(const Tensor& truth, double rtol, DType dtype, double rounded) {
   std::vector<double> values = truth.to_doubles();
   if (values.empty() || !is_floating(truth.dtype())) return "";
   auto top = std::max_element(values.begin(), values.end(), [](double a, double b) { return std::fabs(a) < std::fabs(b); });
   if (std::fabs(*top) < 1000 * rounded_zero) return "";
   const double error = dtype == DType::bf16 ? 0.05 : 0.01;
   *top *= 1 + error;
-  if (compare(Tensor::from(values, truth.shape()), truth, rtol).empty()) return fmt::format("a planted error of {} % passes", error * 100);
+  if (compare(Tensor::from(values, truth.shape()), truth, rtol, rounded).empty()) return fmt::format("a planted error of {} % passes", error * 100);
   *top = std::nan("");
-  if (compare(Tensor::from(values, truth.shape()), truth, rtol).empty()) return "a planted NaN passes";
+  if (compare(Tensor::from(values, truth.shape()), truth, rtol, rounded).empty()) return "a planted NaN passes";
   return "";
 }
 
@@ -83,15 +83,16 @@ TestResult test(const Op& op, uint64_t seed, Device device) {
         }
         const Result truth = evaluate(c, samples, DType::f64, projection);
         const Result got = evaluate(c, samples, dtype, projection, device), again = evaluate(c, samples, dtype, projection, device);
-        const double rtol = dtype == DType::bf16 ? c.bf16 : c.f32;
-        failed("forward", compare(got.y, truth.y, rtol));
-        failed("forward", planted_error_passes(truth.y, rtol, dtype));
+        const bool half = dtype == DType::bf16;
+        const double rtol = half ? c.bf16 : c.f32, rounded = half ? rounded_zero : rounded_f32;
+        failed("forward", compare(got.y, truth.y, rtol, rounded));
+        failed("forward", planted_error_passes(truth.y, rtol, dtype, rounded));
         failed("forward", same_bytes(got.y, again.y) ? "" : "two runs differ");
         for (size_t i = 0; i < truth.gradients.size(); ++i) {
           if (!truth.gradients[i].defined()) continue;
           const std::string where = fmt::format("gradient of input {}", i);
-          failed(where, compare(got.gradients[i], truth.gradients[i], rtol));
-          failed(where, planted_error_passes(truth.gradients[i], rtol, dtype));
+          failed(where, compare(got.gradients[i], truth.gradients[i], rtol, rounded));
+          failed(where, planted_error_passes(truth.gradients[i], rtol, dtype, rounded));
           failed(where, same_bytes(got.gradients[i], again.gradients[i]) ? "" : "two runs differ");
         }
       } catch (const std::exception& error) {

@@ -85,7 +85,7 @@ Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType
   return result;
 }
 
-std::string compare(const Tensor& a, const Tensor& truth, double rtol) {
+std::string compare(const Tensor& a, const Tensor& truth, double rtol, double rounded) {
   if (!(a.shape() == truth.shape())) return fmt::format("the shape is {} but must be {}", a.shape(), truth.shape());
   const std::vector<double> x = a.to_doubles(), y = truth.to_doubles();
   double top = 0;
@@ -94,7 +94,7 @@ std::string compare(const Tensor& a, const Tensor& truth, double rtol) {
   size_t at = 0;
   bool bad = false;
   for (size_t i = 0; i < x.size(); ++i) {
-    if (x[i] == y[i] || std::fabs(x[i] - y[i]) < rounded_zero) continue;  // the first: equal infinities
+    if (x[i] == y[i] || std::fabs(x[i] - y[i]) < rounded) continue;  // the first: equal infinities
     const double error = std::fabs(x[i] - y[i]) / (std::fabs(y[i]) + top);
     if (!(error <= rtol) && (!bad || !(error <= worst))) {
       bad = true;

@@ -16,7 +16,9 @@ Tensors as_dtype(const Tensors& samples, const std::vector<Input>& inputs, DType
 /// What rounding may leave of a 0 in the f64 truth.
 inline constexpr double rounded_zero = 1e-15;
 
-/// Empty if |a - b| <= rtol (|b| + max |b|) holds or |a - b| < rounded_zero for every element, else one line about the worst one.
-std::string compare(const Tensor& a, const Tensor& truth, double rtol);
+/// Half a unit of 1 in f32: the terms of a sum are of that size, also where it cancels to almost nothing.
+inline constexpr double rounded_f32 = 0x1p-24;
+/// Empty if |a - b| <= rtol (|b| + max |b|) holds or |a - b| < rounded for every element, else one line about the worst one.
+std::string compare(const Tensor& a, const Tensor& truth, double rtol, double rounded = rounded_zero);
 
 }  // namespace weft::op_check

@@ -1,4 +1,4 @@
-// A vector holds 16 outputs of one pixel: half of a group, a group, or 2 or 4 whole groups. In a step every lane
+// A vector holds 16 (8) outputs of one pixel: a part of a group, a group, or some whole groups. In a step every lane
 // multiplies its weight with one input number (of bf16: two neighbours) of its own group, which a broadcast or, for
 // small groups, a shuffle brings there. The three taps of a row share it, so that a tile of W pixels takes W + 2 of
 // them for 3 W multiplications. Threads take (images, rows, 1 KiB of channels). A unit's pixels are first copied,
@@ -17,7 +17,8 @@ namespace weft {
 
 namespace {
 
-constexpr int taps = 3;
+// A tile keeps its sums, and beside them the weights of three taps and an input, in registers.
+constexpr int taps = 3, tile_sums = registers / 2, widest_tile = 10;
 constexpr int64_t piece_bytes = 1024, buffer_bytes = 1 << 18;
 
 // What the lanes take from a pixel: all its first unit or, `shuffled`, each that of its number.
@@ -38,7 +39,7 @@ struct Source {
 };
 
 // W neighbouring pixels of one row of each of R images. `in` is the column left of them in the first of `rows` rows of
-// input, w the weights [rows, units, 3, 16]. `whole`: they are the image's whole row, whose left border is skipped, and
+// input, w the weights [rows, units, 3, lanes]. `whole`: they are the image's whole row, whose left border is skipped, and
 // with stride 1 the right one.
 template <class U, bool shuffled, int P, int stride, int R, int W, bool whole>
 [[gnu::noinline]] void convolve_tile(const U* in, int64_t row_step, int64_t rows, const Source& source, const U* w,
@@ -82,7 +83,7 @@ template <class U, bool shuffled, int P, int stride, int R, int W, bool whole>
   }
 }
 
-// The rows of dy that reach one row of dx, and the weights [units, 3, 16] of each.
+// The rows of dy that reach one row of dx, and the weights [units, 3, lanes] of each.
 template <class U> struct Reaching {
   const U *row[2], *weights[2];
   int count = 0;
@@ -147,12 +148,13 @@ template <class T> void arrange(const T* w, const GroupedConvSizes& s, bool grad
 // How a pass is cut into units of work: `images` images and `rows` rows of the result, in tiles of `width` pixels
 // of the narrower of x and y, out of buffers of `cols` columns.
 struct Cut {
-  int64_t images = 1, width = 8, rows, chunks, pieces, cols;
+  int64_t images = 1, width, rows, chunks, pieces, cols;
 
-  // `sums`: how many vectors of sums a tile may keep for its pixels.
-  Cut(int64_t n, int64_t out_rows, int64_t out_cols, int stride, int64_t channels, int64_t piece, int sums) {
-    if (out_cols < 8) width = out_cols < 4 ? 2 : 4;
-    if (sums == 16 && (out_cols + 9) / 10 * 10 < (out_cols + 7) / 8 * 8) width = 10;
+  // `sums`: how many vectors of sums a tile may keep for its pixels. `widest`: the widest tile.
+  Cut(int64_t n, int64_t out_rows, int64_t out_cols, int stride, int64_t channels, int64_t piece, int sums,
+      int widest) {
+    width = std::min<int64_t>({8, widest, out_cols < 4 ? 2 : out_cols < 8 ? 4 : 8});
+    if (width == 8 && widest == 10 && (out_cols + 9) / 10 * 10 < (out_cols + 7) / 8 * 8) width = 10;
     if (width < 8 && n % (sums / width) == 0) images = sums / width;
     cols = (out_cols + width - 1) / width * width * stride + 2;
     rows = std::clamp<int64_t>((buffer_bytes / (cols * images * piece_bytes) - 2) / stride / 2 * 2, 2,
@@ -241,12 +243,13 @@ void store_tile(const Vector* from, int64_t pixels, T* y, int64_t c, int64_t ima
 
 // Calls f with the images and the width of a cut, and whether a tile is the whole row, as compile-time constants.
 template <class F> void with_tile(const Cut& cut, bool whole, F&& f) {
+  constexpr int of_4 = tile_sums / 4, of_2 = tile_sums / 2;  // images
   if (cut.width == 10) return f.template operator()<1, 10, false>();
   if (cut.width == 8) return whole ? f.template operator()<1, 8, true>() : f.template operator()<1, 8, false>();
   if (cut.width == 4 && cut.images > 1)
-    return whole ? f.template operator()<4, 4, true>() : f.template operator()<4, 4, false>();
+    return whole ? f.template operator()<of_4, 4, true>() : f.template operator()<of_4, 4, false>();
   if (cut.width == 4) return f.template operator()<1, 4, false>();
-  if (cut.images > 1) return whole ? f.template operator()<8, 2, true>() : f.template operator()<8, 2, false>();
+  if (cut.images > 1) return whole ? f.template operator()<of_2, 2, true>() : f.template operator()<of_2, 2, false>();
   return f.template operator()<1, 2, false>();
 }
 
@@ -255,7 +258,7 @@ template <class T, bool shuffled, int P, int stride>
 void convolve(const T* in, const Unit<T>* w, const T* bias, bool relu, T* out, const GroupedConvSizes& s) {
   using U = Unit<T>;
   using Pieces = Piece<T, P>;
-  const Cut cut(s.n, s.oh, s.ow, stride, s.c, Pieces::channels, 16);
+  const Cut cut(s.n, s.oh, s.ow, stride, s.c, Pieces::channels, tile_sums, widest_tile);
   const int64_t units = s.group / depth<T>, image = s.oh * s.ow * s.c, total = s.n * s.h * s.w * s.c;
   with_tile(cut, s.ow == cut.width, [&]<int R, int W, bool whole>() {
     const auto unit = [&](int64_t n, int64_t first, int64_t last, int64_t channel, int64_t here) {
@@ -299,7 +302,8 @@ template <class T, bool shuffled, int P>
 void spread(const T* dy, const Unit<T>* w, T* dx, const GroupedConvSizes& s) {
   using U = Unit<T>;
   using Pieces = Piece<T, P>;
-  const Cut cut(s.n, s.h, (s.w + 1) / 2, 1, s.c, Pieces::channels, 8);
+  constexpr int sums = tile_sums / 2;  // of the even pixels, and as many of the odd ones
+  const Cut cut(s.n, s.h, (s.w + 1) / 2, 1, s.c, Pieces::channels, sums, sums);
   const int64_t units = s.group / depth<T>, image = s.h * s.w * s.c;
   const auto each = [&]<int R, int W>() {
     const auto unit = [&](int64_t n, int64_t first, int64_t last, int64_t channel, int64_t here) {
@@ -328,17 +332,17 @@ void spread(const T* dy, const Unit<T>* w, T* dx, const GroupedConvSizes& s) {
     };
     for_units(s.n, s.h, s.c, Pieces::channels, cut, unit);
   };
-  if (cut.width == 8) return each.template operator()<1, 8>();
-  if (cut.width == 4 && cut.images > 1) return each.template operator()<2, 4>();
+  if (cut.width == 8) return each.template operator()<1, std::min(8, sums)>();
+  if (cut.width == 4 && cut.images > 1) return each.template operator()<sums / 4, 4>();
   if (cut.width == 4) return each.template operator()<1, 4>();
-  if (cut.images > 1) return each.template operator()<4, 2>();
+  if (cut.images > 1) return each.template operator()<sums / 2, 2>();
   return each.template operator()<1, 2>();
 }
 
 // Calls f with how a group's inputs get to the lanes, and the units of a copied pixel.
 template <class T, class F> void with_group(int group, F&& f) {
   if (group < lanes) return f.template operator()<true, 16>();
-  if (group == lanes || depth<T> == 2) return f.template operator()<false, 16>();
+  if (group <= 16 || depth<T> == 2) return f.template operator()<false, 16>();
   return f.template operator()<false, 32>();
 }
 

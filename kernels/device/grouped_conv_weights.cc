@@ -1,6 +1,6 @@
-// The gradient of the weights. A vector holds one pixel's 16 neighbouring channels, that is 16 / group whole groups. In
+// The gradient of the weights. A vector holds neighbouring channels of one pixel, that is one or some whole groups. In
 // step c a shuffle gives every lane channel c of its own group of x, to be multiplied with the lane's dy. Threads take
-// (image, 16 channels, some rows); the unit's pixels are first copied to a padded f32 buffer in the nearest caches, so
+// (image, a vector of channels, some rows); the unit's pixels are first copied to a padded f32 buffer in the nearest caches, so
 // that the inner loops know neither borders nor dtypes.
 #include "kernels/device/grouped_conv.h"
 
@@ -32,8 +32,8 @@ struct Masks {
   }
 };
 
-// Rows [first, first + rows) of one image's 16 channels from `block` on, as f32 with a zero border around: to [rows,
-// cols, 16], where row and column 0 are the border's.
+// Rows [first, first + rows) of a vector of one image's channels from `block` on, as f32 with a zero border around: to
+// [rows, cols, lanes], where row and column 0 are the border's.
 template <class T>
 void padded_rows(const T* image, int64_t h, int64_t w, int64_t c, int64_t block, int64_t first, int64_t rows,
                  int64_t cols, int row_border, int border, float* to) {
@@ -67,11 +67,12 @@ int64_t rows_of_unit(int64_t rows, int64_t floats_per_row) {
   return std::clamp<int64_t>(buffer_floats / floats_per_row / 2 * 2, 2, std::max<int64_t>(rows, 2));
 }
 
-// Adds the products of one row of x and one of dy to sums [group, 3, 16]. dy has two zero pixels before and after.
-template <int stride, int group>
-void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& masks, float* sums) {
-  Vector sum[group][taps];
-  for (int c = 0; c < group; ++c) {
+// Adds the products of `count` channels of every group, given by their masks, in one row of x and of one row of dy to
+// sums [count, 3, lanes]. dy has two zero pixels before and after.
+template <int stride, int count>
+void correlate_channels(const float* x, const float* dy, int64_t ow, const Indices* masks, float* sums) {
+  Vector sum[count][taps];
+  for (int c = 0; c < count; ++c) {
     for (int q = 0; q < taps; ++q) sum[c][q] = load(sums + (c * taps + q) * lanes);
   }
   if constexpr (stride == 1) {
@@ -79,8 +80,8 @@ void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& mas
       const Vector pixel = load(x + j * lanes), d0 = load(dy + (j + 2) * lanes), d1 = load(dy + (j + 1) * lanes),
                    d2 = load(dy + j * lanes);
 #pragma GCC unroll 8
-      for (int c = 0; c < group; ++c) {
-        const Vector v = __builtin_shuffle(pixel, masks.channel[c]);
+      for (int c = 0; c < count; ++c) {
+        const Vector v = __builtin_shuffle(pixel, masks[c]);
         sum[c][0] += v * d0;
         sum[c][1] += v * d1;
         sum[c][2] += v * d2;
@@ -91,17 +92,25 @@ void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& mas
       const Vector even = load(x + 2 * t * lanes), odd = load(x + (2 * t + 1) * lanes), d0 = load(dy + (t + 2) * lanes),
                    d2 = load(dy + (t + 1) * lanes);
 #pragma GCC unroll 8
-      for (int c = 0; c < group; ++c) {
-        const Vector v = __builtin_shuffle(even, masks.channel[c]);
+      for (int c = 0; c < count; ++c) {
+        const Vector v = __builtin_shuffle(even, masks[c]);
         sum[c][0] += v * d0;
-        sum[c][1] += __builtin_shuffle(odd, masks.channel[c]) * d0;
+        sum[c][1] += __builtin_shuffle(odd, masks[c]) * d0;
         sum[c][2] += v * d2;
       }
     }
   }
-  for (int c = 0; c < group; ++c) {
+  for (int c = 0; c < count; ++c) {
     for (int q = 0; q < taps; ++q) *reinterpret_cast<Vector*>(sums + (c * taps + q) * lanes) = sum[c][q];
   }
+}
+
+// The same for all channels of the groups, as many at a time as there are registers for.
+template <int stride, int group>
+void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& masks, float* sums) {
+  constexpr int count = std::min(group, registers / 4);
+  for (int c = 0; c < group; c += count)
+    correlate_channels<stride, count>(x, dy, ow, masks.channel + c, sums + c * taps * lanes);
 }
 
 template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, const GroupedConvSizes& s) {

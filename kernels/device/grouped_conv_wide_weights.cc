@@ -1,6 +1,7 @@
 // The gradient of the weights for groups of 16 or 32 channels. A vector holds 16 inputs of one pixel, 24 of them the
 // sums of 8 outputs and the 3 taps of a row. A step takes one pixel of dy (of bf16: two neighbours): 8 broadcasts, each
-// multiplied with the 3 pixels of x under the taps, so 24 multiplications for 11 loads. Threads take (group, image,
+// multiplied with the 3 pixels of x under the taps, so 24 multiplications for 11 loads. (With AVX2 there are 8 inputs
+// in a vector and 4 outputs: 12 multiplications for 7 loads.) Threads take (group, image,
 // some rows); the unit's pixels are first copied, borders included and of bf16 in pairs, to buffers in the nearest
 // caches.
 #include <algorithm>
@@ -17,10 +18,10 @@ namespace weft {
 
 namespace {
 
-constexpr int taps = 3, outputs = 8;
+constexpr int taps = 3, outputs = registers / 4;
 constexpr int64_t buffer_bytes = 1 << 17;
 
-// 16 channels of a pixel and, of bf16, those of the one that it is paired with; either may be null: zeros.
+// A vector of channels of a pixel and, of bf16, those of the one that it is paired with; either may be null: zeros.
 inline Vector units_of(const float* pixel, const float*) { return pixel ? load(pixel) : Vector{}; }
 inline Words widened(const bf16* pixel) {
   Halves halves{};
@@ -31,7 +32,7 @@ inline Vector units_of(const bf16* pixel, const bf16* paired) {
   return std::bit_cast<Vector>(widened(pixel) | widened(paired) << 16);
 }
 
-// Row `row` of an image [rows, cols, c], 16 channels of it, as [count, 16] units: unit j is of pixel first + j step
+// Row `row` of an image [rows, cols, c], a vector of its channels, as [count, lanes] units: unit j is of pixel first + j step
 // and, in pairs, the one `apart` further on.
 template <class T>
 void copy_row(const T* image, int64_t rows, int64_t cols, int64_t c, int64_t row, int64_t first, int64_t step,
@@ -46,7 +47,7 @@ void copy_row(const T* image, int64_t rows, int64_t cols, int64_t c, int64_t row
     *reinterpret_cast<Vector*>(to + j * to_step) = units_of(pixel(x), pixel(x + apart));
 }
 
-// Adds the products of `rows` rows of x and dy to sums [8, 3, 16]. x [cols, 16] from the first tap on, rows x_row units
+// Adds the products of `rows` rows of x and dy to sums [outputs, 3, lanes]. x [cols, lanes] from the first tap on, rows x_row units
 // apart; dy `steps` pixels (or pairs) of `width` outputs.
 template <class U, int advance>
 [[gnu::noinline]] void correlate_rows(const U* x, int64_t x_row, const U* dy, int64_t dy_row, int64_t width,

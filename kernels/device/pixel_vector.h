@@ -1,4 +1,5 @@
-// 16 neighbouring channels of a pixel as one vector of f32 (gcc's vector extensions: AVX-512 where the machine has it).
+// Neighbouring channels of a pixel as one vector of f32 (gcc's vector extensions): 16 with AVX-512, else 8, as AVX2 has
+// them. A step of the convolutions by hand keeps its sums in registers, of which there are 32 and 16.
 #pragma once
 
 #include <bit>
@@ -7,12 +8,16 @@
 
 #include "tensor/dtype.h"
 
-// Without AVX-512 gcc notes that such vectors are passed in memory; they never leave an object file.
+// Without AVX gcc notes that such vectors are passed in memory; they never leave an object file.
 #pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace weft {
 
-inline constexpr int lanes = 16;
+#ifdef __AVX512F__
+inline constexpr int lanes = 16, registers = 32;
+#else
+inline constexpr int lanes = 8, registers = 16;
+#endif
 
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(alignof(float)), may_alias));
 typedef uint32_t Words __attribute__((vector_size(lanes * sizeof(uint32_t))));
@@ -20,7 +25,7 @@ typedef uint16_t Halves __attribute__((vector_size(lanes * sizeof(uint16_t))));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 
-// A pixel's 16 channels as f32 and back. Written with vectors, since gcc would vectorise such loops across pixels.
+// A pixel's channels as f32 and back. Written with vectors, since gcc would vectorise such loops across pixels.
 inline Vector load_pixel(const float* from) { return load(from); }
 inline Vector load_pixel(const bf16* from) {
   Halves halves;

@@ -1,8 +1,9 @@
 // A tile is 12 pixels by 32 outputs: 24 vectors of sums, to which a step adds the products of 12 inputs (of bf16:
 // pairs of neighbours), each broadcast, and 2 vectors of weights. That is 24 multiplications, of which a Zen 4 core
-// does one a cycle, for 14 loads. The inputs of a block of pixels are first copied in lines of 16, so that those of a
-// tile are neighbours; 384 KiB of them stay in the second cache while the weights, 32 outputs at a time, pass through
-// it. Threads take blocks of pixels and ranges of outputs.
+// does one a cycle, for 14 loads. (With AVX2 it is 6 pixels by 16 outputs: 12 multiplications for 8 loads.) The inputs
+// of a block of pixels are first copied in lines of a vector, so that those of a tile are neighbours; 384 KiB of them
+// stay in the second cache while the weights, a panel of outputs at a time, pass through it. Threads take blocks of
+// pixels and ranges of outputs.
 #include "kernels/device/pointwise_conv.h"
 
 #include <algorithm>
@@ -16,12 +17,12 @@ namespace weft {
 
 namespace {
 
-constexpr int tile_rows = 12, panel_vectors = 2, panel = panel_vectors * lanes;
+constexpr int panel_vectors = 2, panel = panel_vectors * lanes, tile_rows = registers == 32 ? 12 : 6;
 constexpr int64_t block_bytes = 384 << 10;
 
 int64_t lines_of(int64_t units) { return (units + lanes - 1) / lanes; }
 
-// R pixels by a panel of outputs. in [lines, R, 16], w [lines * 16, panel].
+// R pixels by a panel of outputs. in [lines, R, lanes], w [lines * lanes, panel].
 template <class T, int R>
 [[gnu::noinline]] void multiply_tile(const Unit<T>* in, int64_t lines, const Unit<T>* w, const T* bias,
                                      const T* residual, bool relu, T* y, int64_t y_step) {
@@ -78,7 +79,7 @@ void multiply_rows(int64_t rows, const Unit<T>* in, int64_t lines, const Unit<T>
   }
 }
 
-// Pixels [first, first + rows) of the result: their inputs as tiles [lines, rows of the tile, 16].
+// Pixels [first, first + rows) of the result: their inputs as tiles [lines, rows of the tile, lanes].
 template <class T> void copy_block(const T* x, const PointwiseSizes& s, int64_t first, int64_t rows, Unit<T>* to) {
   constexpr int64_t line = lanes * depth<T>;
   const int64_t lines = lines_of(s.c / depth<T>);
@@ -145,7 +146,7 @@ void pointwise_conv(const T* x, const T* packed, const T* bias, const T* residua
   const auto* w = reinterpret_cast<const Unit<T>*>(packed);
   parallel_for(blocks * ranges, 1, [&](int64_t begin, int64_t end) {
     static thread_local std::vector<Unit<T>> buffer;
-    buffer.resize(std::max<size_t>(buffer.size(), rows * lines * lanes + lanes));
+    buffer.resize(std::max<size_t>(buffer.size(), rows * lines * lanes + 64 / sizeof(Unit<T>)));
     Unit<T>* in = reinterpret_cast<Unit<T>*>((reinterpret_cast<uintptr_t>(buffer.data()) + 63) & ~uintptr_t{63});
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t first = unit / ranges * rows, here = std::min(rows, pixels - first), range = unit % ranges;

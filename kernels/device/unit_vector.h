@@ -20,8 +20,10 @@ template <class T> inline constexpr int depth = sizeof(Unit<T>) / sizeof(T);
 
 /// Keeps gcc from loading a value anew at each of its uses.
 [[gnu::always_inline]] inline Vector in_register(Vector v) {
-#ifdef __AVX512F__
+#if defined(__AVX512F__)
   asm("" : "+v"(v));
+#elif defined(__AVX__)
+  asm("" : "+x"(v));
 #endif
   return v;
 }

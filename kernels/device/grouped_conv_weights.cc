@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernels/device/parallel.h"
-#include "kernels/device/pixel_vector.h"
+#include "kernels/device/unit_vector.h"
 
 namespace weft {
 
@@ -67,21 +67,27 @@ int64_t rows_of_unit(int64_t rows, int64_t floats_per_row) {
   return std::clamp<int64_t>(buffer_floats / floats_per_row / 2 * 2, 2, std::max<int64_t>(rows, 2));
 }
 
-// Adds the products of `count` channels of every group, given by their masks, in one row of x and of one row of dy to
-// sums [count, 3, lanes]. dy has two zero pixels before and after.
-template <int stride, int count>
-void correlate_channels(const float* x, const float* dy, int64_t ow, const Indices* masks, float* sums) {
+// Channel c of every lane's own group of a pixel.
+template <int group> [[gnu::always_inline]] inline Vector channel_of(const float* pixel, int c, const Masks& masks) {
+  if constexpr (group == lanes) return broadcast(pixel + c);
+  return in_register(__builtin_shuffle(load(pixel), masks.channel[c]));
+}
+
+// Adds the products of channels [first, first + count) of every group in one row of x and of one row of dy to their sums
+// [count, 3, lanes]. dy has two zero pixels before and after.
+template <int stride, int group, int first, int count>
+void correlate_channels(const float* x, const float* dy, int64_t ow, const Masks& masks, float* sums) {
   Vector sum[count][taps];
   for (int c = 0; c < count; ++c) {
     for (int q = 0; q < taps; ++q) sum[c][q] = load(sums + (c * taps + q) * lanes);
   }
   if constexpr (stride == 1) {
     for (int64_t j = 0; j < ow + 2; ++j) {
-      const Vector pixel = load(x + j * lanes), d0 = load(dy + (j + 2) * lanes), d1 = load(dy + (j + 1) * lanes),
-                   d2 = load(dy + j * lanes);
+      const Vector d0 = in_register(load(dy + (j + 2) * lanes)), d1 = in_register(load(dy + (j + 1) * lanes)),
+                   d2 = in_register(load(dy + j * lanes));
 #pragma GCC unroll 8
       for (int c = 0; c < count; ++c) {
-        const Vector v = __builtin_shuffle(pixel, masks[c]);
+        const Vector v = channel_of<group>(x + j * lanes, first + c, masks);
         sum[c][0] += v * d0;
         sum[c][1] += v * d1;
         sum[c][2] += v * d2;
@@ -89,19 +95,18 @@ void correlate_channels(const float* x, const float* dy, int64_t ow, const Indic
     }
   } else {
     for (int64_t t = 0; t < ow + 1; ++t) {
-      const Vector even = load(x + 2 * t * lanes), odd = load(x + (2 * t + 1) * lanes), d0 = load(dy + (t + 2) * lanes),
-                   d2 = load(dy + (t + 1) * lanes);
+      const Vector d0 = in_register(load(dy + (t + 2) * lanes)), d2 = in_register(load(dy + (t + 1) * lanes));
 #pragma GCC unroll 8
       for (int c = 0; c < count; ++c) {
-        const Vector v = __builtin_shuffle(even, masks[c]);
-        sum[c][0] += v * d0;
-        sum[c][1] += __builtin_shuffle(odd, masks[c]) * d0;
-        sum[c][2] += v * d2;
+        const Vector even = channel_of<group>(x + 2 * t * lanes, first + c, masks);
+        sum[c][0] += even * d0;
+        sum[c][1] += channel_of<group>(x + (2 * t + 1) * lanes, first + c, masks) * d0;
+        sum[c][2] += even * d2;
       }
     }
   }
   for (int c = 0; c < count; ++c) {
-    for (int q = 0; q < taps; ++q) *reinterpret_cast<Vector*>(sums + (c * taps + q) * lanes) = sum[c][q];
+    for (int q = 0; q < taps; ++q) store_pixel(sums + (c * taps + q) * lanes, sum[c][q]);
   }
 }
 
@@ -109,8 +114,9 @@ void correlate_channels(const float* x, const float* dy, int64_t ow, const Indic
 template <int stride, int group>
 void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& masks, float* sums) {
   constexpr int count = std::min(group, registers / 4);
-  for (int c = 0; c < group; c += count)
-    correlate_channels<stride, count>(x, dy, ow, masks.channel + c, sums + c * taps * lanes);
+  correlate_channels<stride, group, 0, count>(x, dy, ow, masks, sums);
+  if constexpr (count < group)
+    correlate_channels<stride, group, count, group - count>(x, dy, ow, masks, sums + count * taps * lanes);
 }
 
 template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, const GroupedConvSizes& s) {

@@ -16,8 +16,12 @@ namespace weft {
 
 class CachingAllocator {
  public:
-  /// Freed blocks by size class.
-  using Blocks = std::map<int64_t, std::vector<void*>>;
+  /// Freed blocks of a size class, and when one was last asked for.
+  struct Class {
+    std::vector<void*> blocks;
+    int64_t last_use = 0;
+  };
+  using Blocks = std::map<int64_t, Class>;
 
   virtual ~CachingAllocator() = default;
 
@@ -25,10 +29,12 @@ class CachingAllocator {
     const int64_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
     Blocks& cached = private_ ? *private_ : cached_;
+    Class& same_size = cached[size];
+    same_size.last_use = ++uses_;
     void* block = nullptr;
-    if (auto found = cached.find(size); found != cached.end() && !found->second.empty()) {
-      block = found->second.back();
-      found->second.pop_back();
+    if (!same_size.blocks.empty()) {
+      block = same_size.blocks.back();
+      same_size.blocks.pop_back();
       stats_.cached_bytes -= size;
     } else if (private_) {
       block = from_system(size);
@@ -36,7 +42,7 @@ class CachingAllocator {
       owner_[block] = private_;
     } else {
       const int64_t peak = std::max(stats_.peak_bytes, stats_.live_bytes + size);
-      if (stats_.live_bytes + size + stats_.cached_bytes > peak + peak / 4) release();
+      release_until(peak + peak / 4 - stats_.live_bytes - size);
       block = from_system(size);
       if (!block && stats_.cached_bytes > 0) {
         release();
@@ -53,7 +59,7 @@ class CachingAllocator {
     const int64_t size = size_class(bytes);
     const std::lock_guard lock(mutex_);
     const auto owner = owner_.find(block);
-    (owner == owner_.end() ? cached_ : *owner->second)[size].push_back(block);
+    (owner == owner_.end() ? cached_ : *owner->second)[size].blocks.push_back(block);
     stats_.live_bytes -= size;
     stats_.cached_bytes += size;
     if (owner == owner_.end() && !keeps_blocks()) release();
@@ -68,7 +74,10 @@ class CachingAllocator {
   /// Such blocks become everybody's, those in use as soon as they are freed.
   void give_up_private(const std::shared_ptr<Blocks>& blocks) {
     const std::lock_guard lock(mutex_);
-    for (auto& [size, list] : *blocks) cached_[size].insert(cached_[size].end(), list.begin(), list.end());
+    for (const auto& [size, of_size] : *blocks) {
+      std::vector<void*>& to = cached_[size].blocks;
+      to.insert(to.end(), of_size.blocks.begin(), of_size.blocks.end());
+    }
     std::erase_if(owner_, [&](const auto& entry) { return entry.second == blocks; });
     if (!keeps_blocks()) release();
   }
@@ -101,16 +110,27 @@ class CachingAllocator {
   virtual bool keeps_blocks() const { return true; }
 
  private:
-  void release() {
-    for (auto& [size, blocks] : cached_) {
-      for (void* block : blocks) to_system(block, size);
-      stats_.cached_bytes -= size * static_cast<int64_t>(blocks.size());
+  void release() { release_until(0); }
+
+  // Gives blocks back until at most `limit` bytes of them are left, first those of the size that was not asked for the longest.
+  void release_until(int64_t limit) {
+    while (stats_.cached_bytes > limit) {
+      Blocks::iterator oldest = cached_.end();
+      for (auto at = cached_.begin(); at != cached_.end(); ++at) {
+        if (!at->second.blocks.empty() && (oldest == cached_.end() || at->second.last_use < oldest->second.last_use)) oldest = at;
+      }
+      if (oldest == cached_.end()) return;  // what is left is private
+      auto& [size, of_size] = *oldest;
+      for (; !of_size.blocks.empty() && stats_.cached_bytes > limit; of_size.blocks.pop_back()) {
+        to_system(of_size.blocks.back(), size);
+        stats_.cached_bytes -= size;
+      }
     }
-    cached_.clear();
   }
 
   std::mutex mutex_;
   Blocks cached_;
+  int64_t uses_ = 0;
   std::shared_ptr<Blocks> private_;
   std::unordered_map<void*, std::shared_ptr<Blocks>> owner_;  // of blocks that belong to a private list
   MemoryStats stats_;

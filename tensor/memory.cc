@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 
 #include "tensor/caching_allocator.h"
@@ -14,19 +15,29 @@ namespace weft {
 
 namespace {
 
-constexpr int64_t page_limit = 2 << 20;  // from here on a block is its own mapping, with huge pages asked for
+constexpr int64_t huge_page = 2 << 20;  // from here on a block is its own mapping, with huge pages asked for
+
+// A mapping that begins where a huge page may; what lies before would be small pages, 512 of them.
+void* map_aligned(int64_t size) {
+  void* const mapped = mmap(nullptr, size + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto* const from = static_cast<std::byte*>(mapped);
+  const int64_t before = -reinterpret_cast<intptr_t>(from) & (huge_page - 1);
+  if (before > 0) munmap(from, before);
+  munmap(from + before + size, huge_page - before);
+  return from + before;
+}
 
 class CpuAllocator : public CachingAllocator {
   void* from_system(int64_t size) override {
-    if (size < page_limit) return std::aligned_alloc(64, size);
-    void* block = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (block == MAP_FAILED) return nullptr;
-    madvise(block, size, MADV_HUGEPAGE);
+    if (size < huge_page) return std::aligned_alloc(64, size);
+    void* block = map_aligned(size);
+    if (block) madvise(block, size, MADV_HUGEPAGE);
     return block;
   }
 
   void to_system(void* block, int64_t size) override {
-    if (size >= page_limit) {
+    if (size >= huge_page) {
       munmap(block, size);
     } else {
       std::free(block);

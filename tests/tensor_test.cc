@@ -134,6 +134,23 @@ TEST_CASE("the allocator counts what lives and what it keeps") {
   CHECK(memory_stats(Device::cpu).cached_bytes == 0);
 }
 
+TEST_CASE("the allocator gives back first what was not asked for the longest") {
+  release_cached_memory(Device::cpu);
+  const int64_t mib = 1 << 20;
+  const Tensor large = Tensor::empty({16 * mib}, DType::u8);
+  reset_peak_memory(Device::cpu);
+  CHECK(reinterpret_cast<uintptr_t>(large.raw()) % (2 * mib) == 0);  // huge pages from the first byte on
+  const void* const used_again = [&] { return Tensor::empty({mib}, DType::u8).raw(); }();
+  // Other sizes come and go, more than may be kept.
+  for (int64_t i = 1; i < 7; ++i) {
+    CHECK(Tensor::empty({mib}, DType::u8).raw() == used_again);
+    Tensor::empty({mib + i * mib / 8}, DType::u8);
+  }
+  const MemoryStats stats = memory_stats(Device::cpu);
+  CHECK(stats.cached_bytes >= 3 * mib);  // not everything was given back
+  CHECK(stats.live_bytes + stats.cached_bytes <= stats.peak_bytes + stats.peak_bytes / 4);
+}
+
 TEST_CASE("what the allocator keeps is bounded") {
   release_cached_memory(Device::cpu);
   reset_peak_memory(Device::cpu);

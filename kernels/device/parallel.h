@@ -28,7 +28,8 @@ template <class Body> void parallel_for(int64_t n, int64_t grain, Body&& body) {
 /// speed. To be called first in main(); does nothing where GOMP_SPINCOUNT or OMP_WAIT_POLICY is set.
 void sleep_while_waiting(char* const* argv);
 
-/// About this many elements are worth a thread in an elementwise loop.
-inline constexpr int64_t elements_grain = 1 << 14;
+/// About this many elements are worth a thread in an elementwise loop: one that sleeps takes some 50 us to begin. Training on
+/// emoji13 is 13 % faster with it than with a quarter of it, and no faster with four times as many.
+inline constexpr int64_t elements_grain = 1 << 16;
 
 }  // namespace weft

@@ -39,8 +39,8 @@ struct Source {
 };
 
 // W neighbouring pixels of one row of each of R images. `in` is the column left of them in the first of `rows` rows of
-// input, w the weights [rows, units, 3, lanes]. `whole`: they are the image's whole row, whose left border is skipped, and
-// with stride 1 the right one.
+// input, w the weights [rows, units, 3, lanes]. `whole`: they are the image's whole row, whose left border is skipped,
+// and with stride 1 the right one.
 template <class U, bool shuffled, int P, int stride, int R, int W, bool whole>
 [[gnu::noinline]] void convolve_tile(const U* in, int64_t row_step, int64_t rows, const Source& source, const U* w,
                                      const Vector& start, Vector* out) {

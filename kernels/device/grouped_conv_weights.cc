@@ -1,7 +1,7 @@
 // The gradient of the weights. A vector holds neighbouring channels of one pixel, that is one or some whole groups. In
 // step c a shuffle gives every lane channel c of its own group of x, to be multiplied with the lane's dy. Threads take
-// (image, a vector of channels, some rows); the unit's pixels are first copied to a padded f32 buffer in the nearest caches, so
-// that the inner loops know neither borders nor dtypes.
+// (image, a vector of channels, some rows); the unit's pixels are first copied to a padded f32 buffer in the nearest
+// caches, so that the inner loops know neither borders nor dtypes.
 #include "kernels/device/grouped_conv.h"
 
 #include <algorithm>
@@ -73,8 +73,8 @@ template <int group> [[gnu::always_inline]] inline Vector channel_of(const float
   return in_register(__builtin_shuffle(load(pixel), masks.channel[c]));
 }
 
-// Adds the products of channels [first, first + count) of every group in one row of x and of one row of dy to their sums
-// [count, 3, lanes]. dy has two zero pixels before and after.
+// Adds the products of channels [first, first + count) of every group in one row of x and of one row of dy to their
+// sums [count, 3, lanes]. dy has two zero pixels before and after.
 template <int stride, int group, int first, int count>
 void correlate_channels(const float* x, const float* dy, int64_t ow, const Masks& masks, float* sums) {
   Vector sum[count][taps];

@@ -32,8 +32,8 @@ inline Vector units_of(const bf16* pixel, const bf16* paired) {
   return std::bit_cast<Vector>(widened(pixel) | widened(paired) << 16);
 }
 
-// Row `row` of an image [rows, cols, c], a vector of its channels, as [count, lanes] units: unit j is of pixel first + j step
-// and, in pairs, the one `apart` further on.
+// Row `row` of an image [rows, cols, c], a vector of its channels, as [count, lanes] units: unit j is of pixel
+// first + j step and, in pairs, the one `apart` further on.
 template <class T>
 void copy_row(const T* image, int64_t rows, int64_t cols, int64_t c, int64_t row, int64_t first, int64_t step,
               int64_t apart, int64_t count, Unit<T>* to, int64_t to_step) {
@@ -47,8 +47,8 @@ void copy_row(const T* image, int64_t rows, int64_t cols, int64_t c, int64_t row
     *reinterpret_cast<Vector*>(to + j * to_step) = units_of(pixel(x), pixel(x + apart));
 }
 
-// Adds the products of `rows` rows of x and dy to sums [outputs, 3, lanes]. x [cols, lanes] from the first tap on, rows x_row units
-// apart; dy `steps` pixels (or pairs) of `width` outputs.
+// Adds the products of `rows` rows of x and dy to sums [outputs, 3, lanes]. x [cols, lanes] from the first tap
+// on, rows x_row units apart; dy `steps` pixels (or pairs) of `width` outputs.
 template <class U, int advance>
 [[gnu::noinline]] void correlate_rows(const U* x, int64_t x_row, const U* dy, int64_t dy_row, int64_t width,
                                       int64_t rows, int64_t steps, float* sums) {

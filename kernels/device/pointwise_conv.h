@@ -12,8 +12,8 @@ struct PointwiseSizes {
   int64_t n, h, w, c, o, oh, ow, stride;
 };
 
-/// Whether the kernel takes these sizes: o a multiple of 32 (16 without AVX-512), and for bf16 an even c and a processor that multiplies
-/// pairs.
+/// Whether the kernel takes these sizes: o a multiple of 32 (16 without AVX-512), and for bf16 an even c and a
+/// processor that multiplies pairs.
 template <class T> bool pointwise_takes(int64_t c, int64_t o);
 
 /// Weights [O, C] (and any trailing axes of one) as pointwise_conv takes them.

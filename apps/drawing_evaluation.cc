@@ -163,23 +163,31 @@ class DrawingEvaluator {
 
   // The first things once more in every language, each from the same noise.
   void draw_languages(DrawingEvaluation& e) const {
-    e.drawn_in_all_languages = std::min<int64_t>(o_.languages, static_cast<int64_t>(things_.size()));
-    if (e.drawn_in_all_languages == 0) return;
+    const int64_t count = std::min<int64_t>(o_.languages, static_cast<int64_t>(things_.size()));
+    if (count == 0) return;
     std::vector<std::string> texts;
     std::vector<uint64_t> seeds;
-    for (int64_t i = 0; i < e.drawn_in_all_languages; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
       for (const uint32_t row : things_[i].rows) {
         texts.emplace_back(table_.name(row));
         seeds.push_back(mix64(o_.seed + static_cast<uint64_t>(i)));
       }
     }
-    const std::vector<std::vector<int>> found = answers(classifier_, draw("languages", texts, seeds));
+    e.language_drawings = draw("languages", texts, seeds);
+    const std::vector<std::vector<int>> found = answers(classifier_, e.language_drawings);
     size_t at = 0;
-    for (int64_t i = 0; i < e.drawn_in_all_languages; ++i) {
+    for (int64_t i = 0; i < count; ++i) {
+      ThingInLanguages thing;
       std::map<int, int64_t> frequency;
-      for (size_t k = 0; k < things_[i].rows.size(); ++k) ++frequency[found[at++][0]];
-      e.consistent += std::ranges::max(frequency | std::views::values);
-      e.of_language_drawings += static_cast<int64_t>(things_[i].rows.size());
+      for (size_t k = 0; k < things_[i].rows.size(); ++k, ++at) {
+        ++frequency[found[at][0]];
+        thing.texts.push_back(texts[at]);
+        thing.categories.push_back(categories_.name(found[at][0]));
+      }
+      const auto top = std::ranges::max_element(frequency, {}, [](const auto& entry) { return entry.second; });
+      thing.category = categories_.name(top->first);
+      thing.consistent = top->second;
+      e.in_languages.push_back(std::move(thing));
     }
   }
 
@@ -204,12 +212,17 @@ nlohmann::json DrawingEvaluation::to_json() const {
                     {"top1", static_cast<double>(row.top1) / n},
                     {"top5", static_cast<double>(row.top5) / n}});
   }
+  nlohmann::json things = nlohmann::json::array();
+  for (const ThingInLanguages& thing : in_languages) {
+    things.push_back({{"texts", thing.texts},
+                      {"categories", thing.categories},
+                      {"category", thing.category},
+                      {"consistent", thing.consistent}});
+  }
   return {{"rows", list},
           {"majority", majority},
           {"majority_top1", static_cast<double>(majority_items) / static_cast<double>(texts.size())},
-          {"drawn_in_all_languages", drawn_in_all_languages},
-          {"language_drawings", of_language_drawings},
-          {"consistent", consistent}};
+          {"in_languages", things}};
 }
 
 std::string DrawingEvaluation::to_text() const {
@@ -221,12 +234,23 @@ std::string DrawingEvaluation::to_text() const {
   }
   text += fmt::format("{:<18} {:>7} {:>7.3f}   always '{}'\n", "majority", texts.size(),
                       static_cast<double>(majority_items) / static_cast<double>(texts.size()), majority);
-  if (drawn_in_all_languages > 0) {
-    text += fmt::format("\n{} things in every language: {} of {} drawings, {:.3f}, are in the category that most of the "
-                        "thing's drawings are in\n",
-                        drawn_in_all_languages, consistent, of_language_drawings,
-                        static_cast<double>(consistent) / static_cast<double>(of_language_drawings));
+  if (in_languages.empty()) return text;
+  int64_t consistent = 0, drawings = 0;
+  text += fmt::format("\n{:>8} {:>6}   a thing: the category that its drawings in all languages are in, and what others are in\n",
+                      "drawings", "agree");
+  for (const ThingInLanguages& thing : in_languages) {
+    consistent += thing.consistent;
+    drawings += static_cast<int64_t>(thing.texts.size());
+    std::map<std::string, int> others;
+    for (const std::string& category : thing.categories) others[category] += category != thing.category;
+    std::string list = thing.category;
+    for (const auto& [category, count] : others) {
+      if (count > 0) list += fmt::format(", {} {}", category, count);
+    }
+    text += fmt::format("{:>8} {:>6}   {}: {}\n", thing.texts.size(), thing.consistent, thing.texts[0], list);
   }
+  text += fmt::format("{:>8} {:>6}   {} things: {:.3f} of the drawings agree\n", drawings, consistent, in_languages.size(),
+                      static_cast<double>(consistent) / static_cast<double>(drawings));
   return text;
 }
 
@@ -235,13 +259,30 @@ DrawingEvaluation evaluate_drawings(const Classifier& classifier, const TextToIm
   return DrawingEvaluator(classifier, cascade, data, options).run();
 }
 
+// A thing a row; what lacks a name in a language leaves its row shorter.
+static Image grid_of_languages(const DrawingEvaluation& e) {
+  size_t columns = 1;
+  for (const ThingInLanguages& thing : e.in_languages) columns = std::max(columns, thing.texts.size());
+  std::vector<Image> pictures;
+  std::vector<std::string> labels;
+  auto drawing = e.language_drawings.begin();
+  for (const ThingInLanguages& thing : e.in_languages) {
+    for (size_t k = 0; k < columns; ++k) {
+      const bool there = k < thing.texts.size();
+      labels.push_back(there ? thing.texts[k] : "");
+      pictures.push_back(there ? *drawing++ : Image{});
+    }
+  }
+  return picture_grid(pictures, static_cast<int>(columns), labels);
+}
+
 int run_drawing_evaluation(int argc, char** argv) {
   CLI::App app{"Measures a text-to-image cascade: draws names of a data set and lets a classifier say what it sees."};
   app.name("weft-evaluate drawings");
   app.footer("Example: weft-evaluate drawings --model weights/cascade --classifier models/emoji13 --data data/emoji13");
   DrawingEvaluationOptions o;
   CommonOptions common;
-  fs::path model, classifier_folder, data, json_file, grid;
+  fs::path model, classifier_folder, data, json_file, grid, language_grid;
   std::string sampler = "dpm++";
   o.sampling.steps = 20;
   o.sampling.guidance = 4;
@@ -263,12 +304,14 @@ int run_drawing_evaluation(int argc, char** argv) {
   option("--guidance", o.sampling.guidance, "How strongly the text guides")->check(CLI::Range(0.0, 1000.0));
   option("--batch", o.batch, "Pictures drawn at a time")->check(CLI::Range(1, 4096));
   app.add_option("--grid", grid, "PNG to write with the first 60 drawings");
+  app.add_option("--language-grid", language_grid, "PNG to write with the drawings in every language, a thing a row");
   app.add_option("--json", json_file, "Also write the figures to this file");
   common.add_compute(app);
   common.add_seed(app);
   common.add_quiet(app);
   return run_program(argc, argv, app, [&] {
     catch_interrupts();
+    check_input(language_grid.empty() || o.languages > 0, "--language-grid needs --languages of 1 or more");
     const Device device = device_from_name(common.device);
     const Classifier classifier = Classifier::load(classifier_folder, device);
     const TextToImage cascade = TextToImage::load(model, device);
@@ -280,10 +323,12 @@ int run_drawing_evaluation(int argc, char** argv) {
     const DrawingEvaluation result = evaluate_drawings(classifier, cascade, data, o);
     fmt::print("{}", result.to_text());
     if (!json_file.empty()) write_json_file(json_file, result.to_json());
-    if (grid.empty()) return;
-    const size_t count = std::min<size_t>(60, result.drawn.size());
-    write_image(grid, picture_grid({result.drawn.begin(), result.drawn.begin() + static_cast<std::ptrdiff_t>(count)}, 10,
-                                   {result.texts.begin(), result.texts.begin() + static_cast<std::ptrdiff_t>(count)}));
+    if (!grid.empty()) {
+      const auto count = std::min<std::ptrdiff_t>(60, std::ssize(result.drawn));
+      write_image(grid, picture_grid({result.drawn.begin(), result.drawn.begin() + count}, 10,
+                                     {result.texts.begin(), result.texts.begin() + count}));
+    }
+    if (!language_grid.empty()) write_image(language_grid, grid_of_languages(result));
   });
 }
 

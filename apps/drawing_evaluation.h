@@ -28,15 +28,21 @@ struct DrawingScore {
   int64_t items = 0, top1 = 0, top5 = 0;
 };
 
+/// One thing, drawn by its name in every language from the same noise.
+struct ThingInLanguages {
+  std::vector<std::string> texts, categories;  // a drawing's name and the first category seen in it
+  std::string category;                        // the one that is named most
+  int64_t consistent = 0;                      // drawings of it
+};
+
 struct DrawingEvaluation {
   std::vector<DrawingScore> rows;
   std::string majority;  // the most frequent category of what was drawn
   int64_t majority_items = 0;
-  int64_t drawn_in_all_languages = 0;  // things
-  /// Of the drawings of these things, those whose first category is the one that is named most for the thing.
-  int64_t consistent = 0, of_language_drawings = 0;
+  std::vector<ThingInLanguages> in_languages;
   std::vector<Image> drawn;         // with
-  std::vector<std::string> texts;  // what they should show
+  std::vector<std::string> texts;   // what they should show
+  std::vector<Image> language_drawings;  // in the order of in_languages
 
   nlohmann::json to_json() const;
   std::string to_text() const;

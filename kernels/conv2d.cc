@@ -10,6 +10,7 @@
 #include "kernels/device/activation_math.h"
 #include "kernels/device/conv_cuda.h"
 #include "kernels/device/conv_plain.h"
+#include "kernels/device/dense_conv.h"
 #include "kernels/device/elementwise.h"
 #include "kernels/device/grouped_conv.h"
 #include "kernels/device/onednn.h"
@@ -156,6 +157,19 @@ template <class T> bool pointwise(const Sizes& s) {
 
 PointwiseSizes pointwise_sizes(const Sizes& s) { return {s.n, s.h, s.w, s.c, s.o, s.oh, s.ow, s.stride}; }
 
+// Whether kernels/device/dense_conv.h takes it.
+template <class T> bool dense(const Sizes& s) {
+  return std::is_same_v<T, float> && s.groups == 1 && s.kh * s.kw > 1 && dense_conv_by_hand();
+}
+
+Tensor dense_weights(const Tensor& w, const Sizes& s, bool gradient) {
+  const auto way = !gradient       ? onednn::Way::dense
+                   : s.stride == 1 ? onednn::Way::dense_gradient
+                                   : onednn::Way::dense_gradient_stride_2;
+  const bool keep = s.keep_weights && (!gradient || s.stride <= 2);
+  return onednn::packed(w, way, keep, [&] { return pack_dense_weights(w, s, gradient); });
+}
+
 // Where the processor has no bf16, a pass of bf16 is one of f32 with its result rounded.
 template <class T> bool widens() { return std::is_same_v<T, bf16> && !onednn::computes(DType::bf16); }
 template <class Pass> void rounded(const Tensor& y, Pass&& pass) {
@@ -183,6 +197,9 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, co
                                y.data<T>(), pointwise_sizes(s));
     } else if (stem_by_hand<T>(s, Pass::forward)) {
       stem_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), stem(s));
+    } else if (dense<T>(s)) {
+      return dense_conv_forward(x.data<float>(), dense_weights(w, s, false).data<float>(),
+                                bias ? bias.data<float>() : nullptr, relu, y.data<float>(), s);
     } else {
       forward_onednn(x, w, bias, y, s);
     }
@@ -204,6 +221,8 @@ void backward_data(const Tensor& dy, const Tensor& w, const Tensor& dx, const Si
     } else if (by_hand<T>(s, Pass::data)) {
       grouped_conv_backward_data(dy.data<T>(), grouped_weights<T>(w, s, true).template data<T>(), dx.data<T>(),
                                  grouped(s));
+    } else if (dense<T>(s)) {
+      dense_conv_backward_data(dy.data<float>(), dense_weights(w, s, true).data<float>(), dx.data<float>(), s);
     } else {
       backward_data_onednn(dy, w, dx, s);
     }
@@ -223,6 +242,8 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
       run(x.data<T>(), dy.data<T>(), dw.data<T>(), grouped(s));
     } else if (stem_by_hand<T>(s, Pass::weights)) {
       stem_conv_backward_weights(x.data<T>(), dy.data<T>(), dw.data<T>(), stem(s));
+    } else if (dense<T>(s)) {
+      dense_conv_backward_weights(x.data<float>(), dy.data<float>(), dw.data<float>(), s);
     } else {
       backward_weights_onednn(x, dy, dw, s);
     }

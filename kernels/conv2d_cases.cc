@@ -100,6 +100,13 @@ Op conv2d_cases() {
     add({1, 9, 19, 24}, {24, 4, 3, 3}, {stride, 1, 6}, true);  // a group count that fills no vector
     add({1, 9, 19, 16}, {32, 4, 3, 3}, {stride, 1, 4}, true);  // more outputs than inputs
   }
+  add({3, 9, 11, 20}, {24, 20, 3, 3}, {1, 1, 1}, true);
+  add({1, 33, 32, 16}, {40, 16, 3, 3}, {1, 1, 1}, false);  // more rows than a unit of work takes
+  add({2, 11, 6, 8}, {48, 8, 4, 4}, {2, 1, 1}, true);
+  add({1, 9, 9, 3}, {12, 3, 15, 15}, {1, 7, 1}, true);
+  add({2, 8, 7, 5}, {17, 5, 2, 3}, {3, 0, 1}, true);  // a stride that skips pixels
+  add({1, 5, 4, 6}, {16, 6, 1, 2}, {2, 2, 1}, true);
+  add({9, 2, 2, 8}, {16, 8, 3, 3}, {1, 3, 1}, false);  // taps that reach no image
   add({0, 5, 5, 8}, {4, 8, 3, 3}, {1, 1, 1}, true);
   Input x = activation({1, 5, 5, 8}), w = activation({12, 8, 3, 3}), bias = activation({12});
   Case relu{"relu", {x, w, bias}, [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }};
@@ -140,6 +147,14 @@ Op conv2d_cases() {
       {"50 1x1 1x10x8, 2048 -> 1024", 1, 10, 8, 2048, 1024, 1, 1, 0, 1},
       {"50 1x1 8x38x29, 256 -> 512", 8, 38, 29, 256, 512, 1, 1, 0, 1},
       {"50 3x3 8x38x29, 32 groups of 8", 8, 38, 29, 256, 256, 3, 1, 1, 32},
+      {"UNet 3x3 32x32x32, 48 -> 48", 32, 32, 32, 48, 48, 3, 1, 1, 1},
+      {"UNet 3x3 32x16x16, 192 -> 48", 32, 16, 16, 192, 48, 3, 1, 1, 1},
+      {"UNet 3x3 32x8x8, 96 -> 96", 32, 8, 8, 96, 96, 3, 1, 1, 1},
+      {"UNet 4x4 32x32x32 s2, 48 -> 48", 32, 32, 32, 48, 48, 4, 2, 1, 1},
+      {"UNet 3x3 32x32x32, 48 -> 3", 32, 32, 32, 48, 3, 3, 1, 1, 1},
+      {"UNet 15x15 32x32x32, 3 -> 12", 32, 32, 32, 3, 12, 15, 1, 7, 1},
+      {"UNet 3x3 1x64x64, 128 -> 128", 1, 64, 64, 128, 128, 3, 1, 1, 1},
+      {"UNet 3x3 1x16x16, 512 -> 512", 1, 16, 16, 512, 512, 3, 1, 1, 1},
   };
   for (const Bench2d& s : sizes) {
     std::vector<Input> inputs{activation({s.n, s.h, s.w, s.c}), activation({s.o, s.c / s.groups, s.kernel, s.kernel})};

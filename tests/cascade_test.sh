@@ -111,7 +111,8 @@ got=0; wait $drawer || got=$?
 drawings() {
   "$bin/weft-evaluate" drawings --model "$folder/model" --classifier "$folder/classifier" --data "$data" --steps 2 --quiet "$@"
 }
-drawings --items 5 --languages 2 --json "$folder/drawings.json" --grid "$folder/drawings.png" >"$folder/table"
+drawings --items 5 --languages 2 --json "$folder/drawings.json" --grid "$folder/drawings.png" \
+  --language-grid "$folder/languages.png" >"$folder/table"
 python3 - "$folder/drawings.json" <<'PYTHON' || fail "drawings: $(cat "$folder/table")"
 import json, sys
 found = json.load(open(sys.argv[1]))
@@ -120,9 +121,13 @@ assert list(rows) == ["drawn", "real, same things", "real, held out", "noise"], 
 assert all(rows[name]["items"] == 5 for name in ("drawn", "real, same things", "noise"))
 assert rows["real, same things"]["top1"] == 1, rows  # learnt by heart
 assert all(0 <= row["top1"] <= row["top5"] <= 1 for row in rows.values())
-assert found["drawn_in_all_languages"] == 2 and found["consistent"] <= found["language_drawings"], found
+assert len(found["in_languages"]) == 2, found
+for thing in found["in_languages"]:
+    seen = thing["categories"]
+    assert len(seen) == len(thing["texts"]) > 1 and thing["category"] in seen, thing
+    assert thing["consistent"] == seen.count(thing["category"]) == max(map(seen.count, seen)), thing
 PYTHON
-[[ -s $folder/drawings.png ]] || fail "no grid of drawings"
+[[ -s $folder/drawings.png && -s $folder/languages.png ]] || fail "no grid of drawings"
 drawings --items 5 --languages 2 | cmp - "$folder/table" || fail "a second run of drawings gives another table"
 expect 1 "different things were expected, to leave 1000 and draw 5" drawings --items 5 --skip 1000
 

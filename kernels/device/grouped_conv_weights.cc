@@ -6,11 +6,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <mutex>
 #include <vector>
 
-#include "kernels/device/parallel.h"
+#include "kernels/device/partial_sums.h"
 #include "kernels/device/unit_vector.h"
 
 namespace weft {
@@ -125,39 +123,30 @@ template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, co
   const int64_t rows = rows_of_unit(s.oh, (cols * stride + dy_cols) * lanes), chunks = (s.oh + rows - 1) / rows;
   const int64_t per_block = taps * group * taps * lanes, units = s.n * blocks * chunks;
   const Masks masks(group);
-  std::mutex mutex;
-  std::map<int64_t, std::vector<float>> parts;  // each thread's sums, by its first unit: added in that order
-  parallel_for(units, std::max<int64_t>(1, elements_grain / (rows * s.ow * group * taps * taps)),
-               [&](int64_t begin, int64_t end) {
-                 std::vector<float> sums(blocks * per_block), pixels(((rows - 1) * stride + taps) * cols * lanes),
-                     gradients(rows * dy_cols * lanes);
-                 for (int64_t unit = begin; unit < end; ++unit) {
-                   const int64_t chunk = unit % chunks, image = unit / chunks % s.n, block = unit / chunks / s.n;
-                   const int64_t first = chunk * rows, last = std::min(s.oh, first + rows);
-                   padded_rows(x + image * s.h * s.w * s.c, s.h, s.w, s.c, block * lanes, first * stride,
-                               (last - first - 1) * stride + taps, cols, 1, 1, pixels.data());
-                   padded_rows(dy + image * s.oh * s.ow * s.c, s.oh, s.ow, s.c, block * lanes, first, last - first,
-                               dy_cols, 0, 2, gradients.data());
-                   for (int p = 0; p < taps; ++p) {
-                     float* to = sums.data() + block * per_block + p * group * taps * lanes;
-                     for (int64_t y = 0; y < last - first; ++y) {
-                       const float *xr = pixels.data() + (y * stride + p) * cols * lanes,
-                                   *gr = gradients.data() + y * dy_cols * lanes;
-                       if (group == 4) {
-                         correlate_row<stride, 4>(xr, gr, s.ow, masks, to);
-                       } else {
-                         correlate_row<stride, 8>(xr, gr, s.ow, masks, to);
-                       }
-                     }
-                   }
-                 }
-                 const std::lock_guard lock(mutex);
-                 parts[begin] = std::move(sums);
-               });
-  std::vector<float> total(blocks * per_block);
-  for (const auto& [begin, part] : parts) {
-    for (size_t i = 0; i < total.size(); ++i) total[i] += part[i];
-  }
+  const int64_t grain = std::max<int64_t>(1, elements_grain / (rows * s.ow * group * taps * taps));
+  const auto add_units = [&](int64_t begin, int64_t end, float* sums) {
+    std::vector<float> pixels(((rows - 1) * stride + taps) * cols * lanes), gradients(rows * dy_cols * lanes);
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t chunk = unit % chunks, image = unit / chunks % s.n, block = unit / chunks / s.n;
+      const int64_t first = chunk * rows, last = std::min(s.oh, first + rows);
+      padded_rows(x + image * s.h * s.w * s.c, s.h, s.w, s.c, block * lanes, first * stride,
+                  (last - first - 1) * stride + taps, cols, 1, 1, pixels.data());
+      padded_rows(dy + image * s.oh * s.ow * s.c, s.oh, s.ow, s.c, block * lanes, first, last - first, dy_cols, 0, 2,
+                  gradients.data());
+      for (int p = 0; p < taps; ++p) {
+        float* to = sums + block * per_block + p * group * taps * lanes;
+        for (int64_t y = 0; y < last - first; ++y) {
+          const float *xr = pixels.data() + (y * stride + p) * cols * lanes, *gr = gradients.data() + y * dy_cols * lanes;
+          if (group == 4) {
+            correlate_row<stride, 4>(xr, gr, s.ow, masks, to);
+          } else {
+            correlate_row<stride, 8>(xr, gr, s.ow, masks, to);
+          }
+        }
+      }
+    }
+  };
+  const std::vector<float> total = partial_sums(units, grain, blocks * per_block, add_units);
   for (int64_t o = 0; o < s.c; ++o) {
     for (int c = 0; c < group; ++c) {
       for (int k = 0; k < taps * taps; ++k) {

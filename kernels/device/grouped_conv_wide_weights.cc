@@ -6,12 +6,10 @@
 // caches.
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <mutex>
 #include <vector>
 
 #include "kernels/device/grouped_conv.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/partial_sums.h"
 #include "kernels/device/unit_vector.h"
 
 namespace weft {
@@ -87,11 +85,8 @@ template <class T, int stride> void correlate(const T* x, const T* dy, T* dw, co
   const int64_t row_units = (stride * cols + steps) * group;
   const int64_t rows = std::clamp<int64_t>(buffer_bytes / static_cast<int64_t>(sizeof(U)) / row_units, 1, s.oh);
   const int64_t chunks = (s.oh + rows - 1) / rows, per_group = taps * group * taps * group;  // [p, vector, o, q, c]
-  std::mutex mutex;
-  std::map<int64_t, std::vector<float>> parts;  // each thread's sums, by its first unit: added in that order
-  parallel_for(groups * s.n * chunks, 1, [&](int64_t begin, int64_t end) {
+  const auto add_units = [&](int64_t begin, int64_t end, float* sums) {
     const int64_t x_rows = (rows - 1) * stride + taps, x_row = cols * lanes, dy_row = steps * group;
-    std::vector<float> sums(groups * per_group);
     std::vector<U> pixels(vectors * x_rows * x_row + lanes), gradients(rows * dy_row + lanes);
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t chunk = unit % chunks, image = unit / chunks % s.n, g = unit / chunks / s.n;
@@ -112,17 +107,12 @@ template <class T, int stride> void correlate(const T* x, const T* dy, T* dw, co
           for (int64_t o = 0; o < group; o += outputs)
             correlate_rows<U, advance>(pixels.data() + (v * x_rows + y0 * stride + p) * x_row, stride * x_row,
                                        gradients.data() + y0 * dy_row + o, dy_row, group, y1 - y0, steps,
-                                       sums.data() + g * per_group + ((p * vectors + v) * group + o) * taps * lanes);
+                                       sums + g * per_group + ((p * vectors + v) * group + o) * taps * lanes);
         }
       }
     }
-    const std::lock_guard lock(mutex);
-    parts[begin] = std::move(sums);
-  });
-  std::vector<float>& total = parts.begin()->second;
-  for (auto part = std::next(parts.begin()); part != parts.end(); ++part) {
-    for (size_t i = 0; i < total.size(); ++i) total[i] += part->second[i];
-  }
+  };
+  const std::vector<float> total = partial_sums(groups * s.n * chunks, 1, groups * per_group, add_units);
   for (int64_t o = 0; o < s.c; ++o) {
     for (int64_t v = 0; v < vectors; ++v) {
       float block[lanes * taps * taps];  // [c, p, q]

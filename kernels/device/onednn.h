@@ -75,7 +75,9 @@ void reorder(const Layout& from_layout, const void* from, const Layout& to_layou
 Tensor packed(const Tensor& w, const Plan& plan, bool keep);
 
 /// Weights packed for the kernels that are not oneDNN's; kept like packed(). make() may depend on w and `way` alone.
-enum class Way { grouped, grouped_gradient, grouped_gradient_stride_2, pointwise, widened };
+enum class Way {
+  grouped, grouped_gradient, grouped_gradient_stride_2, dense, dense_gradient, dense_gradient_stride_2, pointwise, widened
+};
 Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>& make);
 
 /// t in f32: t itself if it is, undefined if t is. With `keep`, for weights, the copy is kept like packed()'s.

@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <map>
-#include <mutex>
 #include <vector>
 
-#include "kernels/device/parallel.h"
+#include "kernels/device/partial_sums.h"
 #include "kernels/device/unit_vector.h"
 
 namespace weft {
@@ -192,10 +190,8 @@ template <class T> void stem_conv_forward(const T* x, const T* weight, const T* 
 
 template <class T> void stem_conv_backward_weights(const T* x, const T* dy, T* dw, const StemConvSizes& s) {
   const int64_t blocks = s.o / block, per_block = s.kernel * stem_taps * block, length = padded_length(s);
-  std::mutex mutex;
-  std::map<int64_t, std::vector<float>> parts;  // each thread's sums, by its first unit: added in that order
-  parallel_for(s.n * ((s.oh + rows_of_unit - 1) / rows_of_unit), 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> sums(blocks * per_block);
+  const int64_t units = s.n * ((s.oh + rows_of_unit - 1) / rows_of_unit);
+  const auto add_units = [&](int64_t begin, int64_t end, float* sums) {
     std::vector<StemUnit<T>> buffer(((rows_of_unit - 1) * s.stride + s.kernel) * length);
     for_units(begin, end, s, [&](int64_t image, int64_t first, int64_t last) {
       padded_rows(x + image * s.h * s.w * s.c, s, first * s.stride, (last - first - 1) * s.stride + s.kernel, length,
@@ -204,17 +200,12 @@ template <class T> void stem_conv_backward_weights(const T* x, const T* dy, T* d
         for (int64_t p = 0; p < s.kernel; ++p) {
           correlate_rows<0>(buffer.data() + p * length, s.stride * length,
                             dy + (image * s.oh + first) * s.ow * s.o + b * block, last - first, s,
-                            sums.data() + b * per_block + p * stem_taps * block);
+                            sums + b * per_block + p * stem_taps * block);
         }
       }
     });
-    const std::lock_guard lock(mutex);
-    parts[begin] = std::move(sums);
-  });
-  std::vector<float> total(blocks * per_block);
-  for (const auto& [begin, part] : parts) {
-    for (size_t i = 0; i < total.size(); ++i) total[i] += part[i];
-  }
+  };
+  const std::vector<float> total = partial_sums(units, 1, blocks * per_block, add_units);
   for (int64_t o = 0; o < s.o; ++o) {
     for (int64_t c = 0; c < s.c; ++c) {
       for (int64_t k = 0; k < s.kernel * s.kernel; ++k) {

@@ -41,20 +41,16 @@ void padded_rows(const T* image, int64_t h, int64_t w, int64_t c, int64_t block,
     const int64_t y = first + r - row_border;
     const bool inside = y >= 0 && y < h;
     const int64_t columns = inside ? std::min(w, cols - border) : 0;
-    if (inside && here == lanes) {
-      std::memset(row, 0, border * lanes * sizeof(float));
-      std::memset(row + (border + columns) * lanes, 0, (cols - border - columns) * lanes * sizeof(float));
-    } else {
-      std::memset(row, 0, cols * lanes * sizeof(float));
-    }
     const T* from = image + y * w * c + block;
-    for (int64_t x = 0; x < columns; ++x) {
-      float* pixel = row + (border + x) * lanes;
-      if (here == lanes) {
-        store_pixel(pixel, load_pixel(from + x * c));
-      } else {
-        for (int64_t l = 0; l < here; ++l) pixel[l] = static_cast<float>(from[x * c + l]);
+    if (here < lanes || !inside) {
+      std::memset(row, 0, cols * lanes * sizeof(float));
+      for (int64_t x = 0; x < columns; ++x) {
+        for (int64_t l = 0; l < here; ++l) row[(border + x) * lanes + l] = static_cast<float>(from[x * c + l]);
       }
+    } else {
+      for (float* end = row + border * lanes; row < end; row += lanes) store_pixel(row, Vector{});
+      for (const T* end = from + columns * c; from < end; from += c, row += lanes) store_pixel(row, load_pixel(from));
+      for (float* end = to + (r + 1) * cols * lanes; row < end; row += lanes) store_pixel(row, Vector{});
     }
   }
 }
@@ -71,35 +67,42 @@ template <int group> [[gnu::always_inline]] inline Vector channel_of(const float
   return in_register(__builtin_shuffle(load(pixel), masks.channel[c]));
 }
 
-// Adds the products of channels [first, first + count) of every group in one row of x and of one row of dy to their
-// sums [count, 3, lanes]. dy has two zero pixels before and after.
+// Rows of x and of dy, as far apart as given, one row of x's taps after the other of dy's pixels.
+struct Rows {
+  int64_t count, x_step, dy_step, ow;
+};
+
+// Adds the products of channels [first, first + count) of every group in rows of x and of dy to their sums
+// [count, 3, lanes]. dy has two zero pixels before and after.
 template <int stride, int group, int first, int count>
-void correlate_channels(const float* x, const float* dy, int64_t ow, const Masks& masks, float* sums) {
+void correlate_channels(const float* x, const float* dy, const Rows& rows, const Masks& masks, float* sums) {
   Vector sum[count][taps];
   for (int c = 0; c < count; ++c) {
     for (int q = 0; q < taps; ++q) sum[c][q] = load(sums + (c * taps + q) * lanes);
   }
-  if constexpr (stride == 1) {
-    for (int64_t j = 0; j < ow + 2; ++j) {
-      const Vector d0 = in_register(load(dy + (j + 2) * lanes)), d1 = in_register(load(dy + (j + 1) * lanes)),
-                   d2 = in_register(load(dy + j * lanes));
+  for (int64_t row = 0; row < rows.count; ++row, x += rows.x_step, dy += rows.dy_step) {
+    if constexpr (stride == 1) {
+      for (int64_t j = 0; j < rows.ow + 2; ++j) {
+        const Vector d0 = in_register(load(dy + (j + 2) * lanes)), d1 = in_register(load(dy + (j + 1) * lanes)),
+                     d2 = in_register(load(dy + j * lanes));
 #pragma GCC unroll 8
-      for (int c = 0; c < count; ++c) {
-        const Vector v = channel_of<group>(x + j * lanes, first + c, masks);
-        sum[c][0] += v * d0;
-        sum[c][1] += v * d1;
-        sum[c][2] += v * d2;
+        for (int c = 0; c < count; ++c) {
+          const Vector v = channel_of<group>(x + j * lanes, first + c, masks);
+          sum[c][0] += v * d0;
+          sum[c][1] += v * d1;
+          sum[c][2] += v * d2;
+        }
       }
-    }
-  } else {
-    for (int64_t t = 0; t < ow + 1; ++t) {
-      const Vector d0 = in_register(load(dy + (t + 2) * lanes)), d2 = in_register(load(dy + (t + 1) * lanes));
+    } else {
+      for (int64_t t = 0; t < rows.ow + 1; ++t) {
+        const Vector d0 = in_register(load(dy + (t + 2) * lanes)), d2 = in_register(load(dy + (t + 1) * lanes));
 #pragma GCC unroll 8
-      for (int c = 0; c < count; ++c) {
-        const Vector even = channel_of<group>(x + 2 * t * lanes, first + c, masks);
-        sum[c][0] += even * d0;
-        sum[c][1] += channel_of<group>(x + (2 * t + 1) * lanes, first + c, masks) * d0;
-        sum[c][2] += even * d2;
+        for (int c = 0; c < count; ++c) {
+          const Vector even = channel_of<group>(x + 2 * t * lanes, first + c, masks);
+          sum[c][0] += even * d0;
+          sum[c][1] += channel_of<group>(x + (2 * t + 1) * lanes, first + c, masks) * d0;
+          sum[c][2] += even * d2;
+        }
       }
     }
   }
@@ -109,12 +112,11 @@ void correlate_channels(const float* x, const float* dy, int64_t ow, const Masks
 }
 
 // The same for all channels of the groups, as many at a time as there are registers for.
-template <int stride, int group>
-void correlate_row(const float* x, const float* dy, int64_t ow, const Masks& masks, float* sums) {
-  constexpr int count = std::min(group, registers / 4);
-  correlate_channels<stride, group, 0, count>(x, dy, ow, masks, sums);
-  if constexpr (count < group)
-    correlate_channels<stride, group, count, group - count>(x, dy, ow, masks, sums + count * taps * lanes);
+template <int stride, int group, int first = 0>
+void correlate_rows(const float* x, const float* dy, const Rows& rows, const Masks& masks, float* sums) {
+  constexpr int count = std::min(group - first, registers == 32 ? 8 : group == 4 ? 4 : 3);
+  correlate_channels<stride, group, first, count>(x, dy, rows, masks, sums + first * taps * lanes);
+  if constexpr (first + count < group) correlate_rows<stride, group, first + count>(x, dy, rows, masks, sums);
 }
 
 template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, const GroupedConvSizes& s) {
@@ -135,13 +137,12 @@ template <int stride, class T> void correlate(const T* x, const T* dy, T* dw, co
                   gradients.data());
       for (int p = 0; p < taps; ++p) {
         float* to = sums + block * per_block + p * group * taps * lanes;
-        for (int64_t y = 0; y < last - first; ++y) {
-          const float *xr = pixels.data() + (y * stride + p) * cols * lanes, *gr = gradients.data() + y * dy_cols * lanes;
-          if (group == 4) {
-            correlate_row<stride, 4>(xr, gr, s.ow, masks, to);
-          } else {
-            correlate_row<stride, 8>(xr, gr, s.ow, masks, to);
-          }
+        const float* xr = pixels.data() + p * cols * lanes;
+        const Rows all{last - first, stride * cols * lanes, dy_cols * lanes, s.ow};
+        if (group == 4) {
+          correlate_rows<stride, 4>(xr, gradients.data(), all, masks, to);
+        } else {
+          correlate_rows<stride, 8>(xr, gradients.data(), all, masks, to);
         }
       }
     }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "data/utf8.h"
+#include "tensor/atomic_file.h"
 #include "tensor/check.h"
 
 namespace weft {
@@ -35,7 +36,7 @@ CsvReader::CsvReader(const std::filesystem::path& file)
   for (size_t i = 0; i < size(); ++i) {
     header_.emplace_back((*this)[i]);
     for (size_t j = 0; j < i; ++j)
-      check_input(header_[j] != header_[i], "{}: header: column \"{}\" is there twice", file.string(), header_[i]);
+      check_input(header_[j] != header_[i], "{}: header: column {} is there twice", file.string(), quote(header_[i]));
   }
 }
 
@@ -43,7 +44,8 @@ size_t CsvReader::column(std::string_view name) const {
   std::string all;
   for (size_t i = 0; i < header_.size(); ++i) {
     if (header_[i] == name) return i;
-    all += (i ? "," : "") + header_[i];
+    const std::string shown = quote(header_[i]);
+    all += (i ? "," : "") + (shown == "'" + header_[i] + "'" ? header_[i] : shown);
   }
   if (all.size() > 200) all = all.substr(0, all.find_last_of(',', 200)) + ",...";
   fail("{}: header: column \"{}\" is missing; it has {}", file_.string(), name, all);

@@ -9,6 +9,7 @@
 
 #include "data/csv.h"
 #include "data/image.h"
+#include "tensor/atomic_file.h"
 #include "tensor/check.h"
 
 namespace weft {
@@ -22,7 +23,7 @@ int64_t parse_id(std::string_view field, const char* column, const CsvReader& cs
   auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), id);
   bool plain = !field.empty() && field[0] != '-' && (field[0] != '0' || field.size() == 1);
   check_input(error == std::errc() && end == field.data() + field.size() && plain,
-              "{}: {} must be a number without leading zeros but is \"{}\"", csv.place(), column, field.substr(0, 40));
+              "{}: {} must be a number without leading zeros but is {}", csv.place(), column, quote(field));
   return id;
 }
 
@@ -30,8 +31,8 @@ LabelSource parse_label_source(std::string_view field, const CsvReader& csv) {
   if (field.empty() || field == "NaN" || field == "nan") return LabelSource::unknown;
   for (size_t i = 0; i < kLabelSources.size(); ++i)
     if (field == kLabelSources[i]) return static_cast<LabelSource>(i);
-  fail("{}: label_source must be admin, combined-tag, custom-tag, quality-check or empty but is \"{}\"", csv.place(),
-       field.substr(0, 40));
+  fail("{}: label_source must be admin, combined-tag, custom-tag, quality-check or empty but is {}", csv.place(),
+       quote(field));
 }
 
 }  // namespace
@@ -100,8 +101,8 @@ GlamiTable read_glami(const std::filesystem::path& folder, std::string_view spli
     Item item;
     item.label_source = parse_label_source(csv[label_source], csv);
     std::optional<int> market = find_geo(csv[geo]);
-    check_input(market.has_value(), "{}: geo must be one of GLAMI-1M's 13 (cz, sk, ...) but is \"{}\"", csv.place(),
-                csv[geo].substr(0, 40));
+    check_input(market.has_value(), "{}: geo must be one of GLAMI-1M's 13 (cz, sk, ...) but is {}", csv.place(),
+                quote(csv[geo]));
     item.geo = static_cast<uint8_t>(*market);
     item.item_id = parse_id(csv[item_id], "item_id", csv);
     item.image_id = parse_id(csv[image_id], "image_id", csv);
@@ -109,8 +110,8 @@ GlamiTable read_glami(const std::filesystem::path& folder, std::string_view spli
     check_input(!category.empty(), "{}: category_name must not be empty", csv.place());
     if (options.categories != nullptr) {
       std::optional<int> known = options.categories->find(category);
-      check_input(known.has_value(), "{}: category_name \"{}\" is not among the model's {} categories", csv.place(),
-                  category.substr(0, 80), options.categories->size());
+      check_input(known.has_value(), "{}: category_name {} is not among the model's {} categories", csv.place(),
+                  quote(category), options.categories->size());
       item.category = static_cast<uint16_t>(*known);
     } else {
       auto at = seen.find(category);

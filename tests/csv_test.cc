@@ -60,7 +60,8 @@ TEST_CASE("what is no CSV is named with its row and line") {
   TemporaryFolder folder;
   CHECK(error_of(folder, "") == "t.csv: is empty: a header line was expected");
   CHECK(error_of(folder, "\n\n") == "t.csv: is empty: a header line was expected");
-  CHECK(error_of(folder, "a,b,a\n") == "t.csv: header: column \"a\" is there twice");
+  CHECK(error_of(folder, "a,b,a\n") == "t.csv: header: column 'a' is there twice");
+  CHECK(error_of(folder, "\"a\n\x1b\",b,\"a\n\x1b\"\n") == "t.csv: header: column 'a\\x0a\\x1b' is there twice");
   CHECK(error_of(folder, "a,b,c\n1,2,3\n\"x\ny\",2\n") == "t.csv: row 2 (line 3): 2 fields where the header has 3");
   CHECK(error_of(folder, "a,b\n\"x\ny\",2\n1,2,3\n") == "t.csv: row 2 (line 4): 3 fields where the header has 2");
   CHECK(error_of(folder, "a,b\n1,2\n3,\"4\n5,6\n") == "t.csv: row 2 (line 3): field 2: the quote is never closed");

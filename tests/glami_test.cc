@@ -94,17 +94,17 @@ TEST_CASE("what a GLAMI-1M file must not have is named with its row") {
   CHECK(error_of(folder, kHeader) == "GLAMI-1M-train.csv: has no items");
   CHECK(row("1,1,cz,n,d,1,c") == "GLAMI-1M-train.csv: row 2 (line 3): 7 fields where the header has 8");
   CHECK(row("1,1,de,n,d,1,c,admin") ==
-        "GLAMI-1M-train.csv: row 2 (line 3): geo must be one of GLAMI-1M's 13 (cz, sk, ...) but is \"de\"");
+        "GLAMI-1M-train.csv: row 2 (line 3): geo must be one of GLAMI-1M's 13 (cz, sk, ...) but is 'de'");
   CHECK(row("x,1,cz,n,d,1,c,admin") ==
-        "GLAMI-1M-train.csv: row 2 (line 3): item_id must be a number without leading zeros but is \"x\"");
+        "GLAMI-1M-train.csv: row 2 (line 3): item_id must be a number without leading zeros but is 'x'");
   for (const char* id : {"../../etc/passwd", "-1", "007", "", "1 ", "99999999999999999999", "1.0"})
     CHECK(row(fmt::format("1,{},cz,n,d,1,c,admin", id)) ==
           fmt::format(
-              "GLAMI-1M-train.csv: row 2 (line 3): image_id must be a number without leading zeros but is \"{}\"", id));
+              "GLAMI-1M-train.csv: row 2 (line 3): image_id must be a number without leading zeros but is '{}'", id));
   CHECK(row("1,1,cz,n,d,1,,admin") == "GLAMI-1M-train.csv: row 2 (line 3): category_name must not be empty");
   CHECK(row("1,1,cz,n,d,1,c,robot") ==
         "GLAMI-1M-train.csv: row 2 (line 3): label_source must be admin, combined-tag, custom-tag, quality-check or "
-        "empty but is \"robot\"");
+        "empty but is 'robot'");
   CHECK_THROWS_WITH_AS(read_glami(folder.path() / "none", "train"), doctest::Contains("none: no such folder"),
                        std::runtime_error);
   CHECK_THROWS_WITH_AS(read_glami(folder.path(), "test"), doctest::Contains("GLAMI-1M-test.csv: cannot be opened"),
@@ -127,7 +127,7 @@ TEST_CASE("a model's category index is kept and applied") {
   CHECK(table[0].category == 2);
   CHECK(table.categories().size() == 3);
   CHECK(error_of(folder, csv + "1,1,cz,n,d,1,hats,admin\n", options) ==
-        "GLAMI-1M-train.csv: row 2 (line 3): category_name \"hats\" is not among the model's 3 categories");
+        "GLAMI-1M-train.csv: row 2 (line 3): category_name 'hats' is not among the model's 3 categories");
   for (const char* bad :
        {"", "[]", "{}", "{\"categories\": []}", "{\"categories\": [1]}", "{\"categories\": [\"a\"",
         "{\"categories\": [\"a\", \"a\"]}", "{\"categories\": [\"b\", \"a\"]}", "{\"categories\": [\"\"]}"})

@@ -160,9 +160,9 @@ TEST_CASE("malformed merges are one line with file, line, expected and found") {
   CHECK(error("#version\nin\n") == "merges.txt: line 2: expected two parts of at most 4096 bytes, found one");
   CHECK(error("#version\ni n\ni n\n") == "merges.txt: line 3: expected a new pair, found one for the second time");
   CHECK(error("#version\nin g\n") ==
-        "merges.txt: line 2: expected bytes or what a line before has made, found \"in\"");
+        "merges.txt: line 2: expected bytes or what a line before has made, found 'in'");
   CHECK(error("#version\ni n g\n") ==
-        "merges.txt: line 2: expected bytes or what a line before has made, found \"n g\"");
+        "merges.txt: line 2: expected bytes or what a line before has made, found 'n g'");
   CHECK(error("#version\na b\nb c\nab c\na bc\n") ==
         "merges.txt: line 5: expected a pair that makes something new, found one that was made before");
   CHECK(error("\x1f\x8b" + std::string(30, 'x')).starts_with("merges.txt: byte "));
@@ -190,12 +190,12 @@ TEST_CASE("a malformed vocabulary is one line that names it") {
   CHECK(error_of("[]") == "vocab.json: expected a JSON object from text to id, found an array");
   CHECK(error_of("7") == "vocab.json: expected a JSON object from text to id, found a number");
   CHECK(error_of(std::string(100000, '[')) == "vocab.json: expected a JSON object from text to id, found an array");
-  CHECK(error_of(R"({"a": {"b": 0}})") == "vocab.json: expected an id for \"a\", found an object");
-  CHECK(error_of(R"({"a": -1})") == "vocab.json: expected an id for \"a\", found a negative number");
-  CHECK(error_of(R"({"a": 0.5})") == "vocab.json: expected an id for \"a\", found a fraction");
-  CHECK(error_of(R"({"a": 1})") == "vocab.json: expected every id from 0 to 0 once, found 1 for \"a\"");
-  CHECK(error_of(R"({"a": 0, "a": 1})") == "vocab.json: expected \"a\" once, found it again");
-  CHECK(error_of(R"({"a": 99999999999})") == "vocab.json: expected an id below 16777216 for \"a\", found 99999999999");
+  CHECK(error_of(R"({"a": {"b": 0}})") == "vocab.json: expected an id for 'a', found an object");
+  CHECK(error_of(R"({"a": -1})") == "vocab.json: expected an id for 'a', found a negative number");
+  CHECK(error_of(R"({"a": 0.5})") == "vocab.json: expected an id for 'a', found a fraction");
+  CHECK(error_of(R"({"a": 1})") == "vocab.json: expected every id from 0 to 0 once, found 1 for 'a'");
+  CHECK(error_of(R"({"a": 0, "a": 1})") == "vocab.json: expected 'a' once, found it again");
+  CHECK(error_of(R"({"a": 99999999999})") == "vocab.json: expected an id below 16777216 for 'a', found 99999999999");
   const auto make = [](std::string_view json) {
     const std::string model = handmade::piece("<unk>", 0, 2) + handmade::piece("a", -1);
     M2m100Tokenizer(SentencePiece::parse(model, "x.model"), json, "vocab.json");

@@ -1,5 +1,6 @@
 #include "tokenizer/byte_bpe.h"
 
+#include "tensor/atomic_file.h"
 #include "tensor/check.h"
 #include "tokenizer/utf8.h"
 
@@ -62,8 +63,8 @@ ByteBpe::ByteBpe(std::string_view merges, std::size_t max_merges, std::string_vi
     const std::size_t space = line.find(' ');
     const auto half = [&](std::string_view text) {
       const auto found = ids.find(std::string(text));
-      check_input(found != ids.end(), "{}: line {}: expected bytes or what a line before has made, found \"{}\"", file,
-                  line_number, text.substr(0, 40));
+      check_input(found != ids.end(), "{}: line {}: expected bytes or what a line before has made, found {}", file,
+                  line_number, quote(text));
       return found->second;
     };
     check_input(space != line.npos && line.size() <= 4096,

@@ -1,5 +1,6 @@
 #include "tokenizer/vocabulary_json.h"
 
+#include "tensor/atomic_file.h"
 #include "tensor/check.h"
 
 #include <nlohmann/json.hpp>
@@ -10,15 +11,6 @@ namespace weft {
 namespace {
 
 using Json = nlohmann::json;
-
-// A text as an error line can hold it.
-std::string quotable(std::string_view text) {
-  std::string out(text.substr(0, 40));
-  for (char& c : out) {
-    if (static_cast<unsigned char>(c) < 0x20) c = '?';
-  }
-  return out;
-}
 
 // Takes what the parser reads as it comes, so that nested or foreign values never become objects in memory.
 class Reader : public nlohmann::json_sax<Json> {
@@ -34,10 +26,10 @@ class Reader : public nlohmann::json_sax<Json> {
   }
   bool number_unsigned(std::uint64_t id) override {
     if (!inside_) return wrong("a number");
-    check_input(id < max_entries, "{}: expected an id below {} for \"{}\", found {}", file_, max_entries,
-                quotable(key_), id);
-    check_input(entries.emplace(key_, static_cast<int>(id)).second, "{}: expected \"{}\" once, found it again", file_,
-                quotable(key_));
+    check_input(id < max_entries, "{}: expected an id below {} for {}, found {}", file_, max_entries, quote(key_),
+                id);
+    check_input(entries.emplace(key_, static_cast<int>(id)).second, "{}: expected {} once, found it again", file_,
+                quote(key_));
     return true;
   }
   bool end_object() override { return true; }
@@ -58,7 +50,7 @@ class Reader : public nlohmann::json_sax<Json> {
 
   [[noreturn]] bool wrong(const char* found) const {
     if (!inside_) fail("{}: expected a JSON object from text to id, found {}", file_, found);
-    fail("{}: expected an id for \"{}\", found {}", file_, quotable(key_), found);
+    fail("{}: expected an id for {}, found {}", file_, quote(key_), found);
   }
 
   std::string_view file_;
@@ -75,8 +67,7 @@ std::unordered_map<std::string, int> read_vocabulary_json(std::string_view json,
   std::vector<bool> taken(reader.entries.size());
   for (const auto& [text, id] : reader.entries) {
     check_input(static_cast<std::size_t>(id) < taken.size() && !taken[id],
-                "{}: expected every id from 0 to {} once, found {} for \"{}\"", file, taken.size() - 1, id,
-                quotable(text));
+                "{}: expected every id from 0 to {} once, found {} for {}", file, taken.size() - 1, id, quote(text));
     taken[id] = true;
   }
   return std::move(reader.entries);

@@ -1,6 +1,7 @@
 #include "apps/program.h"
 
 #include "kernels/device/doors.h"
+#include "kernels/device/waiting.h"
 #include "tensor/check.h"
 
 #include <omp.h>
@@ -62,6 +63,7 @@ int run_program(int argc, const char* const* argv, CLI::App& app, const std::fun
   std::signal(SIGXFSZ, SIG_IGN);  // a file above the user's limit is an error of write(), as a full disk is
   try {
     app.parse(argc, argv);
+    const WaitingWatch watch(omp_get_max_threads());
     body();
     flush_output();
     return 0;

@@ -8,7 +8,7 @@
 #include "apps/program.h"
 #include "apps/tower.h"
 #include "kernels/cast.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 #include "tensor/autograd.h"
 #include "tensor/dtype.h"
 #include "tensor/memory.h"
@@ -106,7 +106,7 @@ void bench(const Options& o, const CommonOptions& common) {
 
 int main(int argc, char** argv) {
   using namespace weft;
-  sleep_while_waiting(argv);
+  set_spinning(argv);
   CLI::App app{"Runs a pretrained encoder on prepared inputs (a safetensors file with images [N, H, W, 3], or ids and mask\n"
                "[N, T]), in batches and over again; prints the best rate of a pass and the peak memory."};
   app.footer("Example: weft-bench --model clip --input images.safetensors --batch 8 --seconds 5");

@@ -5,7 +5,7 @@
 
 #include "apps/classifier.h"
 #include "apps/program.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 #include "data/image.h"
 #include "data/resize.h"
 #include "kernels/cast.h"
@@ -15,7 +15,7 @@
 
 int main(int argc, char** argv) {
   using namespace weft;
-  sleep_while_waiting(argv);
+  set_spinning(argv);
   CLI::App app{"Names the category of one item, from its image, its text, or both."};
   app.footer("Example: weft-classify --model models/emoji13 --image shoe.jpg --text \"tenisky\" --geo cz");
   std::string model, image_file, text, geo;

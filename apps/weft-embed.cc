@@ -10,7 +10,7 @@
 #include "apps/progress.h"
 #include "apps/text_array.h"
 #include "data/glami.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 
 namespace weft {
 namespace {
@@ -195,7 +195,7 @@ void embed(const Options& o, const CommonOptions& common) {
 
 int main(int argc, char** argv) {
   using namespace weft;
-  sleep_while_waiting(argv);
+  set_spinning(argv);
   CLI::App app{"Embeds every distinct text and image of a folder in GLAMI-1M's format. What is in the output folder already\n"
                "is not computed again, so that an interrupted run goes on where it was."};
   app.footer("Example: weft-embed --data data/emoji13 --image-model models/clip --text-model models/m-clip --out embeddings");

@@ -10,12 +10,12 @@
 #include "apps/program.h"
 #include "apps/zeroshot.h"
 #include "data/split.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 #include "nn/config.h"
 
 int main(int argc, char** argv) {
   using namespace weft;
-  sleep_while_waiting(argv);
+  set_spinning(argv);
   if (argc > 1 && std::string_view(argv[1]) == "zeroshot") return run_zero_shot(argc - 1, argv + 1);
   if (argc > 1 && std::string_view(argv[1]) == "drawings") return run_drawing_evaluation(argc - 1, argv + 1);
   CLI::App app{

@@ -1,11 +1,11 @@
 // weft-generate: pictures from texts, by a cascade of diffusion models (System 3 of GLAMI-1M).
 #include "apps/generation.h"
 #include "apps/program.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 
 int main(int argc, char** argv) {
   using namespace weft;
-  sleep_while_waiting(argv);
+  set_spinning(argv);
   CLI::App app{"Draws pictures of texts."};
   app.footer(
       "Example: weft-generate --model models/cascade --text \"running shoe\" --text \"běžecká bota\" --out shoes.png");

@@ -8,7 +8,7 @@
 #include "apps/search_bench.h"
 #include "data/glami.h"
 #include "kernels/cast.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 #include "tensor/autograd.h"
 
 namespace weft {
@@ -88,7 +88,7 @@ void search(const Options& o, const CommonOptions& common) {
 
 int main(int argc, char** argv) {
   using namespace weft;
-  sleep_while_waiting(argv);
+  set_spinning(argv);
   if (argc > 1 && std::string_view(argv[1]) == "bench") return run_search_bench(argc - 1, argv + 1);
   CLI::App app{"Finds the images or texts of a folder that are nearest to a text or an image, by the cosine of their embeddings\n"
                "(made by weft-embed with models whose embeddings belong together)."};

@@ -3,11 +3,11 @@
 #include "apps/cascade_training.h"
 #include "apps/program.h"
 #include "apps/training.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 
 int main(int argc, char** argv) {
   using namespace weft;
-  sleep_while_waiting(argv);
+  set_spinning(argv);
   CLI::App app{"Trains a model."};
   app.footer("Example: weft-train embracenet --data data/emoji13 --out models/emoji13");
   app.require_subcommand(1);

@@ -23,11 +23,6 @@ template <class Body> void parallel_for(int64_t n, int64_t grain, Body&& body) {
   }
 }
 
-/// Makes threads that wait for each other sleep soon, by starting the program once more with GOMP_SPINCOUNT set: gcc's OpenMP reads
-/// it before main() and otherwise spins for milliseconds, which on a machine with anything else to do cost 9 times the training
-/// speed. To be called first in main(); does nothing where GOMP_SPINCOUNT or OMP_WAIT_POLICY is set.
-void sleep_while_waiting(char* const* argv);
-
 /// About this many elements are worth a thread in an elementwise loop: one that sleeps takes some 50 us to begin. Training on
 /// emoji13 is 13 % faster with it than with a quarter of it, and no faster with four times as many.
 inline constexpr int64_t elements_grain = 1 << 16;

@@ -1,13 +1,14 @@
 // op_check [test|grad|bench|list] [-o OP]: every room against f64 truth, against central differences, against the machine's ceiling.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
+#include <omp.h>
 
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <random>
 
 #include "kernels/device/doors.h"
-#include "kernels/device/parallel.h"
+#include "kernels/device/waiting.h"
 #include "op_check/check.h"
 
 using namespace weft::op_check;
@@ -47,7 +48,7 @@ TEST_CASE("grad") {
 }
 
 int main(int argc, char** argv) {
-  weft::sleep_while_waiting(argv);
+  weft::set_spinning(argv);
   CLI::App app{"Checks and times every op.\nExample: op_check grad -o softmax"};
   double seconds = 0.2;
   app.add_option("mode", mode, "test: f32 and bf16 against f64; grad: f64 against central differences; bench; list")
@@ -60,6 +61,7 @@ int main(int argc, char** argv) {
   app.add_option("--seed", seed, "of the inputs; a fresh one every run unless given, printed on failure");
   app.add_option("--seconds", seconds, "of timing for each line of bench");
   CLI11_PARSE(app, argc, argv);
+  const weft::WaitingWatch watch(omp_get_max_threads());
   try {
     weft::choose_gemm(gemm);
     weft::choose_conv(conv);

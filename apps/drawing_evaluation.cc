@@ -236,7 +236,7 @@ std::string DrawingEvaluation::to_text() const {
                       static_cast<double>(majority_items) / static_cast<double>(texts.size()), majority);
   if (in_languages.empty()) return text;
   int64_t consistent = 0, drawings = 0;
-  text += fmt::format("\n{:>8} {:>6}   a thing: the category that its drawings in all languages are in, and what others are in\n",
+  text += fmt::format("\n{:>8} {:>6}   a thing: the category that most of its drawings are in, and those of the others\n",
                       "drawings", "agree");
   for (const ThingInLanguages& thing : in_languages) {
     consistent += thing.consistent;
@@ -249,8 +249,8 @@ std::string DrawingEvaluation::to_text() const {
     }
     text += fmt::format("{:>8} {:>6}   {}: {}\n", thing.texts.size(), thing.consistent, thing.texts[0], list);
   }
-  text += fmt::format("{:>8} {:>6}   {} things: {:.3f} of the drawings agree\n", drawings, consistent, in_languages.size(),
-                      static_cast<double>(consistent) / static_cast<double>(drawings));
+  text += fmt::format("{:>8} {:>6}   {} things in every language: {:.3f} of the drawings agree\n", drawings, consistent,
+                      in_languages.size(), static_cast<double>(consistent) / static_cast<double>(drawings));
   return text;
 }
 

@@ -4,8 +4,8 @@
 // panel of outputs at a time, the weights stay in the first caches. Threads take rows of y; the rows of x under them
 // are first copied, with a border of zeros left and right; rows of the kernel above and below the image are left out.
 // The gradient of x for a stride s is s * s such convolutions of dy, one for the pixels of each remainder, with the
-// taps of the kernel that reach them. In the gradient of the weights a tile is 6, 4 or 12 of the neighbouring numbers of
-// x by a panel of dy, kept in registers over the pixels of a unit of work.
+// taps of the kernel that reach them. In the gradient of the weights a tile is 6, 4 or 12 of the neighbouring numbers
+// of x by a panel of dy, kept in registers over the pixels of a unit of work.
 #include "kernels/device/dense_conv.h"
 
 #include <algorithm>
@@ -88,8 +88,8 @@ template <class F> void for_remainders(const ConvSizes& s, F&& f) {
   }
 }
 
-// Calls f(place in [panel, kh, kw, c, lanes of the panel], output, p, q, input) for every weight, on several threads, in
-// an order in which both sides stay in the nearest cache: some inputs of a panel at a time.
+// Calls f(place in [panel, kh, kw, c, lanes of the panel], output, p, q, input) for every weight, on several threads,
+// in an order in which both sides stay in the nearest cache: some inputs of a panel at a time.
 template <class F> void for_weights(const Correlation& k, F&& f) {
   constexpr int64_t together = 32;
   const int64_t panel = k.panel(), panel_floats = panel * k.kh * k.inner();

@@ -76,7 +76,14 @@ Tensor packed(const Tensor& w, const Plan& plan, bool keep);
 
 /// Weights packed for the kernels that are not oneDNN's; kept like packed(). make() may depend on w and `way` alone.
 enum class Way {
-  grouped, grouped_gradient, grouped_gradient_stride_2, dense, dense_gradient, dense_gradient_stride_2, pointwise, widened
+  grouped,
+  grouped_gradient,
+  grouped_gradient_stride_2,
+  dense,
+  dense_gradient,
+  dense_gradient_stride_2,
+  pointwise,
+  widened
 };
 Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>& make);
 

@@ -190,14 +190,14 @@ train "$(table fine train 'pass')" "$folder/fine" --epochs 1 || fail "the rewrit
 bad_table 'column "geo" is missing' 'lines = [",".join(line.split(",")[:2] + line.split(",")[3:]) for line in lines]'
 bad_table 'row 5|7 fields|8' 'lines[5] = lines[5].rsplit(",", 1)[0]'
 bad_table 'row 72|quote' 'lines[72] = lines[72][:-1]'
-bad_table 'row 3|"xx"' 'lines[3] = lines[3].replace(",\"ro\",", ",\"xx\",")'
-bad_table 'row 2|image_id|"01001"' 'lines[2] = lines[2].replace("\"1001\"", "\"01001\"")'
-bad_table 'row 1|label_source|"guess"' 'lines[1] = lines[1].replace("\"admin\"", "\"guess\"")'
+bad_table "row 3|'xx'" 'lines[3] = lines[3].replace(",\"ro\",", ",\"xx\",")'
+bad_table "row 2|image_id|'01001'" 'lines[2] = lines[2].replace("\"1001\"", "\"01001\"")'
+bad_table "row 1|label_source|'guess'" 'lines[1] = lines[1].replace("\"admin\"", "\"guess\"")'
 bad_table 'row 4|category_name' 'lines[4] = lines[4].replace("category-03", "")'
 bad_table 'no items' 'lines = lines[:1]'
 bad_table 'empty' 'lines = []'
 unknown=$(table unknown test 'lines[7] = lines[7].replace("category-", "unheard-of-")')
-expect 1 'GLAMI-1M-test.csv: row 7|"unheard-of-|12 categories' evaluate --model "$model" --data "$unknown"
+expect 1 "GLAMI-1M-test.csv: row 7|'unheard-of-|12 categories" evaluate --model "$model" --data "$unknown"
 [[ -z $(ls -A "$folder/out" 2>/dev/null) ]] || fail "left behind"
 expect 1 "none: no such folder" train "$folder/none" "$folder/out"
 expect 1 "none: no such folder" evaluate --model "$model" --data "$folder/none"
@@ -283,6 +283,7 @@ long=(--epochs 120 --threads 2)
 train "$data" "$folder/whole" "${long[@]}" --token-drop 0.1 --text-dropout 0.1
 # start_training OUT OPTION...: in the background, without --quiet's silence, past its first epochs
 start_training() {
+  : >"$folder/log"  # the last training's would say that this one has begun
   "$bin/weft-train" embracenet --data "$data" --out "$1" "${sizes[@]}" --batch 16 --items-per-image 1 --crop 0 --no-flip --lr 4e-3 --seed 3 \
     "${long[@]}" --token-drop 0.1 --text-dropout 0.1 "${@:2}" >"$folder/log" 2>"$folder/stderr" &
   trainer=$!

@@ -334,8 +334,9 @@ void CascadeTrainer::save_model() {
   const fs::path text = o_.out / "text_encoder";
   fs::create_directories(text);
   const T5Encoder& encoder = trained_ ? *trained_ : *frozen_->model;
-  write_safetensors(text / "model.safetensors", trained_ ? stored(parameters_, "text_encoder.", true)
-                                                         : stored(*frozen_->parameters, "", false));
+  write_safetensors(text / "model.safetensors",
+                    trained_ ? stored(parameters_, "text_encoder.", true) : stored(*frozen_->parameters, "", false),
+                    {{"format", "pt"}});
   write_json_file(text / "config.json", encoder.config.to_json());
   const std::vector<uint8_t> tokenizer = read_file(tokenizer_folder(o_) / "spiece.model", 1 << 30);
   AtomicFile copy(o_.out / "spiece.model");

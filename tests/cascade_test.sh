@@ -66,6 +66,9 @@ train "$folder/upper" "${sizes[@]}" --unet 1 --dtype bf16 --accumulate 2 --store
 
 # From the first model's weights: what is not trained stays as it was.
 train "$folder/more" "${sizes[@]}" --unet 1 --start "$folder/model" --text-encoder "$folder/model"
+for file in model.safetensors text_encoder/model.safetensors; do
+  head -c 4000 "$folder/more/$file" | grep -qaF '"format":"pt"' || fail "$file: transformers wants to be told whose tensors they are"
+done
 same "$folder/model/text_encoder/model.safetensors" "$folder/more/text_encoder/model.safetensors" "a frozen text encoder changed"
 python3 - "$folder/model/model.safetensors" "$folder/more/model.safetensors" <<'PY'
 import json, struct, sys

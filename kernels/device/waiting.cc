@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <system_error>
 
 namespace weft {
 
@@ -21,9 +22,10 @@ constexpr std::chrono::milliseconds interval(200);
 // not tell.
 int64_t delay() {
   int64_t sum = -1;
-  std::error_code none;
-  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task", none)) {
-    std::ifstream file(task.path() / "schedstat");
+  std::error_code error;
+  std::filesystem::directory_iterator task("/proc/self/task", error);
+  for (; !error && task != std::filesystem::directory_iterator(); task.increment(error)) {
+    std::ifstream file(task->path() / "schedstat");
     int64_t ran = 0, waited = 0;
     if (file >> ran >> waited) sum = std::max<int64_t>(sum, 0) + waited;  // a thread may have ended meanwhile
   }
@@ -87,7 +89,12 @@ bool SleepPolicy::update(double waited) {
 }
 
 WaitingWatch::WaitingWatch(int threads) : threads_(threads) {
-  if (threads > 1 && std::getenv(watched)) watcher_ = std::thread([this] { watch(); });
+  if (threads <= 1 || !std::getenv(watched)) return;
+  try {
+    watcher_ = std::thread([this] { watch(); });
+  } catch (const std::system_error&) {
+    // Where no thread is to be had, neither is a crowd; the program itself may do without.
+  }
 }
 
 WaitingWatch::~WaitingWatch() {
@@ -100,7 +107,7 @@ WaitingWatch::~WaitingWatch() {
   watcher_.join();
 }
 
-void WaitingWatch::watch() {
+void WaitingWatch::watch() try {
   SleepPolicy policy;
   std::optional<Crowd> crowd(std::in_place, threads_);
   int64_t before = delay();
@@ -116,6 +123,8 @@ void WaitingWatch::watch() {
     if (sleep && !crowd) crowd.emplace(threads_);
     if (!sleep) crowd.reset();
   }
+} catch (const std::system_error&) {
+  // No thread for a crowd: they spin.
 }
 
 }  // namespace weft

@@ -1,5 +1,5 @@
 // How threads that work together wait for each other. gcc's OpenMP lets a thread look for the others' arrival some
-// number of times (spin) before it sleeps. Spinning is faster by a third where every thread has a processor of its own,
+// number of times (spin) before it sleeps. Spinning is faster by a quarter where every thread has a processor of its own,
 // and slower by a factor of three where one has not: it holds the processor that the awaited one needs.
 #pragma once
 

@@ -44,8 +44,7 @@ size_t CsvReader::column(std::string_view name) const {
   std::string all;
   for (size_t i = 0; i < header_.size(); ++i) {
     if (header_[i] == name) return i;
-    const std::string shown = quote(header_[i]);
-    all += (i ? "," : "") + (shown == "'" + header_[i] + "'" ? header_[i] : shown);
+    all += (i ? "," : "") + quote(header_[i]);
   }
   if (all.size() > 200) all = all.substr(0, all.find_last_of(',', 200)) + ",...";
   fail("{}: header: column \"{}\" is missing; it has {}", file_.string(), name, all);

@@ -112,9 +112,9 @@ got=0; wait $drawer || got=$?
   --image-planes 8,16,32,64 --image-stem 8 --image-groups 4 --embracement 64 --epochs 25 --batch 16 --items-per-image 1 --crop 0 --no-flip \
   --lr 4e-3 --quiet
 drawings() {
-  "$bin/weft-evaluate" drawings --model "$folder/model" --classifier "$folder/classifier" --data "$data" --steps 2 --quiet "$@"
+  "$bin/weft-evaluate" drawings --model "$folder/model" --classifier "$folder/classifier" --steps 2 --quiet "$@"
 }
-drawings --items 5 --languages 2 --json "$folder/drawings.json" --grid "$folder/drawings.png" \
+drawings --data "$data" --items 5 --languages 2 --json "$folder/drawings.json" --grid "$folder/drawings.png" \
   --language-grid "$folder/languages.png" >"$folder/table"
 python3 - "$folder/drawings.json" <<'PYTHON' || fail "drawings: $(cat "$folder/table")"
 import json, sys
@@ -131,8 +131,32 @@ for thing in found["in_languages"]:
     assert thing["consistent"] == seen.count(thing["category"]) == max(map(seen.count, seen)), thing
 PYTHON
 [[ -s $folder/drawings.png && -s $folder/languages.png ]] || fail "no grid of drawings"
-drawings --items 5 --languages 2 | cmp - "$folder/table" || fail "a second run of drawings gives another table"
-expect 1 "different things were expected, to leave 1000 and draw 5" drawings --items 5 --skip 1000
+# Pictures with a name in two languages each: neighbouring rows share the first one's picture and category.
+mkdir "$folder/two"
+cp -r "$data/." "$folder/two"
+python3 - "$data/GLAMI-1M-train.csv" "$folder/two/GLAMI-1M-train.csv" <<'PYTHON'
+import csv, sys
+rows = list(csv.reader(open(sys.argv[1], encoding="utf-8", newline="")))
+header, rows = rows[0], rows[1:]
+for column in map(header.index, ("image_id", "category", "category_name")):
+    for first, second in zip(rows[::2], rows[1::2]):
+        second[column] = first[column]
+csv.writer(open(sys.argv[2], "w", encoding="utf-8", newline="")).writerows([header] + rows)
+PYTHON
+drawings --data "$folder/two" --items 5 --languages 3 --json "$folder/drawings.json" >"$folder/table-of-two"
+python3 - "$folder/drawings.json" "$folder/two/GLAMI-1M-train.csv" <<'PYTHON' || fail "two languages: $(cat "$folder/table-of-two")"
+import csv, json, sys
+names = {}
+for row in csv.DictReader(open(sys.argv[2], encoding="utf-8", newline="")):
+    names.setdefault(row["image_id"], []).append(row["name"])
+things = json.load(open(sys.argv[1]))["in_languages"]
+assert len(things) == 3 and len({tuple(thing["texts"]) for thing in things}) == 3, things
+for thing in things:
+    assert len(thing["texts"]) == 2 and thing["texts"] in names.values(), thing
+    assert thing["consistent"] == max(map(thing["categories"].count, thing["categories"])), thing
+PYTHON
+drawings --data "$data" --items 5 --languages 2 | cmp - "$folder/table" || fail "a second run of drawings gives another table"
+expect 1 "different things were expected, to leave 1000 and draw 5" drawings --data "$data" --items 5 --skip 1000
 
 # --- What cannot be.
 expect 2 "must be given" draw --out "$folder/x.png"

@@ -80,7 +80,7 @@ TEST_CASE("what is no CSV is named with its row and line") {
   CHECK_THROWS_WITH_AS(CsvReader(folder.path()), doctest::Contains(": is not a file"), std::runtime_error);
   CsvReader csv(folder.write("t.csv", "a,b\n"));
   CHECK(csv.column("b") == 1);
-  CHECK_THROWS_WITH_AS(csv.column("c"), doctest::Contains("t.csv: header: column \"c\" is missing; it has a,b"),
+  CHECK_THROWS_WITH_AS(csv.column("c"), doctest::Contains("t.csv: header: column \"c\" is missing; it has 'a','b'"),
                        std::runtime_error);
 }
 

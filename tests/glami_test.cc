@@ -90,7 +90,7 @@ TEST_CASE("what a GLAMI-1M file must not have is named with its row") {
   };
   CHECK(error_of(folder, "item_id,image_id,geo,name,category,category_name,label_source\n") ==
         "GLAMI-1M-train.csv: header: column \"description\" is missing; it has "
-        "item_id,image_id,geo,name,category,category_name,label_source");
+        "'item_id','image_id','geo','name','category','category_name','label_source'");
   CHECK(error_of(folder, kHeader) == "GLAMI-1M-train.csv: has no items");
   CHECK(row("1,1,cz,n,d,1,c") == "GLAMI-1M-train.csv: row 2 (line 3): 7 fields where the header has 8");
   CHECK(row("1,1,de,n,d,1,c,admin") ==

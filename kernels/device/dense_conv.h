@@ -1,5 +1,5 @@
-// Convolutions without groups, channels-last, in f32, for processors without AVX-512, where oneDNN runs them at half of
-// the machine's speed. Any kernel, stride and padding.
+// Convolutions without groups, channels-last, in f32, for processors without AVX-512, where oneDNN runs them well
+// below the machine's speed. Any kernel, stride and padding.
 #pragma once
 
 #include "kernels/device/conv_cuda.h"

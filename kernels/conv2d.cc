@@ -16,6 +16,7 @@
 #include "kernels/device/onednn.h"
 #include "kernels/device/pointwise_conv.h"
 #include "kernels/device/stem_conv.h"
+#include "kernels/device/winograd_conv.h"
 #include "kernels/matmul.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
@@ -118,8 +119,9 @@ void backward_weights_onednn(const Tensor& x, const Tensor& dy, const Tensor& dw
   onednn::reorder(plan->wanted, blocked.raw(), plan->given, dw.raw());
 }
 
+using Pass = ConvPass;
+
 // The passes that kernels/device/grouped_conv.h takes.
-enum class Pass { forward, data, weights };
 template <class T> bool by_hand(const Sizes& s, Pass pass) {
   const int64_t group = s.cg();
   if (s.groups == 1 || s.c != s.o || s.kh != 3 || s.kw != 3 || s.padding != 1 || s.stride > 2) return false;
@@ -170,6 +172,16 @@ Tensor dense_weights(const Tensor& w, const Sizes& s, bool gradient) {
   return onednn::packed(w, way, keep, [&] { return pack_dense_weights(w, s, gradient); });
 }
 
+// Whether kernels/device/winograd_conv.h takes it.
+template <class T> bool winograd(const Sizes& s, Pass pass) {
+  return std::is_same_v<T, float> && winograd_takes(s, pass);
+}
+
+Tensor winograd_weights(const Tensor& w, const Sizes& s, bool gradient) {
+  const auto way = gradient ? onednn::Way::winograd_gradient : onednn::Way::winograd;
+  return onednn::packed(w, way, s.keep_weights, [&] { return pack_winograd_weights(w, s, gradient); });
+}
+
 // Where the processor has no bf16, a pass of bf16 is one of f32 with its result rounded.
 template <class T> bool widens() { return std::is_same_v<T, bf16> && !onednn::computes(DType::bf16); }
 template <class Pass> void rounded(const Tensor& y, Pass&& pass) {
@@ -197,6 +209,9 @@ void forward(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, co
                                y.data<T>(), pointwise_sizes(s));
     } else if (stem_by_hand<T>(s, Pass::forward)) {
       stem_conv_forward(x.data<T>(), w.data<T>(), bias ? bias.data<T>() : nullptr, y.data<T>(), stem(s));
+    } else if (winograd<T>(s, Pass::forward)) {
+      return winograd_conv_forward(x.data<float>(), winograd_weights(w, s, false).data<float>(),
+                                   bias ? bias.data<float>() : nullptr, relu, y.data<float>(), s);
     } else if (dense<T>(s)) {
       return dense_conv_forward(x.data<float>(), dense_weights(w, s, false).data<float>(),
                                 bias ? bias.data<float>() : nullptr, relu, y.data<float>(), s);
@@ -221,6 +236,8 @@ void backward_data(const Tensor& dy, const Tensor& w, const Tensor& dx, const Si
     } else if (by_hand<T>(s, Pass::data)) {
       grouped_conv_backward_data(dy.data<T>(), grouped_weights<T>(w, s, true).template data<T>(), dx.data<T>(),
                                  grouped(s));
+    } else if (winograd<T>(s, Pass::data)) {
+      winograd_conv_backward_data(dy.data<float>(), winograd_weights(w, s, true).data<float>(), dx.data<float>(), s);
     } else if (dense<T>(s)) {
       dense_conv_backward_data(dy.data<float>(), dense_weights(w, s, true).data<float>(), dx.data<float>(), s);
     } else {
@@ -242,6 +259,8 @@ void backward_weights(const Tensor& x, const Tensor& dy, const Tensor& dw, const
       run(x.data<T>(), dy.data<T>(), dw.data<T>(), grouped(s));
     } else if (stem_by_hand<T>(s, Pass::weights)) {
       stem_conv_backward_weights(x.data<T>(), dy.data<T>(), dw.data<T>(), stem(s));
+    } else if (winograd<T>(s, Pass::weights)) {
+      winograd_conv_backward_weights(x.data<float>(), dy.data<float>(), dw.data<float>(), s);
     } else if (dense<T>(s)) {
       dense_conv_backward_weights(x.data<float>(), dy.data<float>(), dw.data<float>(), s);
     } else {

@@ -102,6 +102,13 @@ Op conv2d_cases() {
   }
   add({3, 9, 11, 20}, {24, 20, 3, 3}, {1, 1, 1}, true);
   add({1, 33, 32, 16}, {40, 16, 3, 3}, {1, 1, 1}, false);  // more rows than a unit of work takes
+  // Winograd's: odd images, every padding, chunks of channels, blocks of tiles, a panel of each width, a few tiles.
+  add({3, 9, 11, 24}, {24, 24, 3, 3}, {1, 1, 1}, true);
+  add({2, 7, 6, 40}, {32, 40, 3, 3}, {1, 0, 1}, true);
+  add({2, 6, 5, 32}, {48, 32, 3, 3}, {1, 2, 1}, false);
+  add({1, 4, 5, 272}, {16, 272, 3, 3}, {1, 1, 1}, true);
+  add({2, 31, 33, 16}, {16, 16, 3, 3}, {1, 1, 1}, false);
+  add({1, 1, 1, 16}, {32, 16, 3, 3}, {1, 1, 1}, true);
   add({2, 11, 6, 8}, {48, 8, 4, 4}, {2, 1, 1}, true);
   add({1, 9, 9, 3}, {12, 3, 15, 15}, {1, 7, 1}, true);
   add({2, 8, 7, 5}, {17, 5, 2, 3}, {3, 0, 1}, true);  // a stride that skips pixels
@@ -109,6 +116,10 @@ Op conv2d_cases() {
   add({9, 2, 2, 8}, {16, 8, 3, 3}, {1, 3, 1}, false);  // taps that reach no image
   add({0, 5, 5, 8}, {4, 8, 3, 3}, {1, 1, 1}, true);
   Input x = activation({1, 5, 5, 8}), w = activation({12, 8, 3, 3}), bias = activation({12});
+  Case winograd{"Winograd's relu", {activation({1, 5, 6, 16}), activation({16, 16, 3, 3}), activation({16})},
+                [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }};
+  winograd.half = false;
+  room.cases.push_back(winograd);
   Case relu{"relu", {x, w, bias}, [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }};
   relu.half = false;
   room.cases.push_back(relu);

@@ -83,6 +83,8 @@ enum class Way {
   dense_gradient,
   dense_gradient_stride_2,
   pointwise,
+  winograd,
+  winograd_gradient,
   widened
 };
 Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>& make);

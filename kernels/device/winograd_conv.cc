@@ -1,11 +1,11 @@
-// A tile is 2x2 pixels of y, which 4x4 pixels of x reach. With x, the weights and y in another basis, of 16 points each,
+// A tile is 2x2 pixels of y, which 4x4 pixels of x reach. With x, the weights and y in another basis of 16 points each,
 //   y = A^T [(G w G^T) * (B^T x B)] A,
 // the convolution is 16 products of [tiles, C] and [C, O], one for each point. A unit of work is a block of tiles: its
 // inputs are transformed, 256 channels at a time, and stay in the second cache while the weights pass through it, a
 // panel of outputs at a time; the panel's sums are transformed back as soon as they are whole. A step of a product is 6
 // tiles by 16 outputs or 4 by 24: 12 vectors of sums in registers.
-// The gradient of the weights is G^T [sum over tiles (B^T x B) * (A dy A^T)] G: a unit of work is 48 channels of x, whose
-// sums [points, 48, O] take in a block of tiles after the other. Every sum has one order, whatever the threads.
+// The gradient of the weights is G^T [sum over tiles (B^T x B) * (A dy A^T)] G: a unit of work is 48 channels of x,
+// whose sums [points, 48, O] take in a block of tiles after the other. Every sum has one order, whatever the threads.
 #include "kernels/device/winograd_conv.h"
 
 #include <algorithm>
@@ -304,6 +304,36 @@ void convolve(const float* x, const float* w, const float* bias, bool relu, floa
   with_panel(k.o, [&]<int V>() { convolve<V>(x, w, bias, relu, y, k); });
 }
 
+// G of three rows of weights, one of its four: g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2.
+template <int row> [[gnu::always_inline]] inline Vector tap_basis(Vector g0, Vector g1, Vector g2) {
+  if constexpr (row == 0) return g0;
+  if constexpr (row == 1) return (g0 + g1 + g2) * 0.5f;
+  if constexpr (row == 2) return (g0 - g1 + g2) * 0.5f;
+  return g2;
+}
+
+template <int row>
+[[gnu::always_inline]] inline void tap_row(const float* taps, int64_t panel, float* to, int64_t step) {
+  Vector t[3];
+#pragma GCC unroll 3
+  for (int q = 0; q < 3; ++q)
+    t[q] = tap_basis<row>(load(taps + q * panel), load(taps + (3 + q) * panel), load(taps + (6 + q) * panel));
+  store_pixel(to, tap_basis<0>(t[0], t[1], t[2]));
+  store_pixel(to + step, tap_basis<1>(t[0], t[1], t[2]));
+  store_pixel(to + 2 * step, tap_basis<2>(t[0], t[1], t[2]));
+  store_pixel(to + 3 * step, tap_basis<3>(t[0], t[1], t[2]));
+}
+
+// One input's weights [9, panel] at the points of a panel, `step` numbers apart.
+void transform_weights(const float* taps, int64_t panel, float* to, int64_t step) {
+  for (int64_t v = 0; v < panel; v += lanes) {
+    tap_row<0>(taps + v, panel, to + v, step);
+    tap_row<1>(taps + v, panel, to + v + 4 * step, step);
+    tap_row<2>(taps + v, panel, to + v + 8 * step, step);
+    tap_row<3>(taps + v, panel, to + v + 12 * step, step);
+  }
+}
+
 // G^T of four rows, one of its three.
 template <int row> [[gnu::always_inline]] inline Vector weight_basis(Vector s0, Vector s1, Vector s2, Vector s3) {
   if constexpr (row == 0) return s0 + (s1 + s2) * 0.5f;
@@ -311,7 +341,8 @@ template <int row> [[gnu::always_inline]] inline Vector weight_basis(Vector s0, 
   return (s1 + s2) * 0.5f + s3;
 }
 
-template <int row> [[gnu::always_inline]] inline void weight_row(const float* sums, int64_t step, float* to, int panel) {
+template <int row>
+[[gnu::always_inline]] inline void weight_row(const float* sums, int64_t step, float* to, int panel) {
   Vector t[4];
 #pragma GCC unroll 4
   for (int q = 0; q < 4; ++q) {
@@ -354,11 +385,13 @@ template <int V> void weights_gradient(const float* x, const float* dy, float* d
     float* zeros = scratch(gradient_chunk + points * (input_step + gradient_step) + most * sums_floats);
     static_assert(gradient_chunk >= panel);
     std::fill_n(zeros, gradient_chunk, 0.0f);
-    float *in = zeros + gradient_chunk, *gradients = in + points * input_step, *sums = gradients + points * gradient_step;
+    float *in = zeros + gradient_chunk, *gradients = in + points * input_step,
+          *sums = gradients + points * gradient_step;
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t c0 = unit / ranges * gradient_chunk, here = std::min(gradient_chunk, k.c - c0),
                     range = unit % ranges;
-      const int64_t p0 = panels * range / ranges, p1 = panels * (range + 1) / ranges, panel_sums = points * here * panel;
+      const int64_t p0 = panels * range / ranges, p1 = panels * (range + 1) / ranges,
+                    panel_sums = points * here * panel;
       std::fill_n(sums, (p1 - p0) * panel_sums, 0.0f);
       for (int64_t first = 0; first < tiles; first += block) {
         const int64_t count = std::min(block, tiles - first);
@@ -395,31 +428,27 @@ Tensor pack_winograd_weights(const Tensor& weight, const ConvSizes& s, bool grad
   const float* w = weight.data<float>();
   // Numbers between outputs and inputs of the plan, and the taps of the gradient in reverse.
   const int64_t out_step = gradient ? 9 : s.c * 9, in_step = gradient ? s.c * 9 : 9;
+  // Inputs at a time: numbers just written one by one would be slow to read as vectors, and the points of one input
+  // lie so far apart that they share places in the cache.
+  constexpr int64_t together = 16;
   parallel_for(k.o / panel, 1, [&, to = packed.data<float>()](int64_t begin, int64_t end) {
-    std::vector<float> taps(9 * panel);
+    const int64_t step = together * panel + lanes;
+    std::vector<float> taps(together * 9 * panel), transformed(points * step);
     for (int64_t p = begin; p < end; ++p) {
-      for (int64_t c = 0; c < k.c; ++c) {
+      for (int64_t c0 = 0; c0 < k.c; c0 += together) {
+        const int64_t c1 = std::min(k.c, c0 + together);
         for (int64_t l = 0; l < panel; ++l) {
-          const float* from = w + (p * panel + l) * out_step + c * in_step;
-          for (int64_t tap = 0; tap < 9; ++tap) taps[tap * panel + l] = from[gradient ? 8 - tap : tap];
+          const float* from = w + (p * panel + l) * out_step + c0 * in_step;
+          float* at = taps.data() + l;
+          for (int64_t c = c0; c < c1; ++c, from += in_step) {
+            for (int64_t tap = 0; tap < 9; ++tap, at += panel) *at = from[gradient ? 8 - tap : tap];
+          }
         }
-        float* at = to + (p * points * k.c + c) * panel;
-        const int64_t step = k.c * panel;
-        for (int64_t v = 0; v < panel; v += lanes) {
-          // G of three rows: g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2; then of three columns.
-          Vector t[4][3];
-          for (int q = 0; q < 3; ++q) {
-            const Vector g0 = load(&taps[q * panel + v]), g1 = load(&taps[(3 + q) * panel + v]),
-                         g2 = load(&taps[(6 + q) * panel + v]);
-            t[0][q] = g0, t[1][q] = (g0 + g1 + g2) * 0.5f, t[2][q] = (g0 - g1 + g2) * 0.5f, t[3][q] = g2;
-          }
-          for (int i = 0; i < 4; ++i) {
-            float* row = at + 4 * i * step + v;
-            store_pixel(row, t[i][0]);
-            store_pixel(row + step, (t[i][0] + t[i][1] + t[i][2]) * 0.5f);
-            store_pixel(row + 2 * step, (t[i][0] - t[i][1] + t[i][2]) * 0.5f);
-            store_pixel(row + 3 * step, t[i][2]);
-          }
+        for (int64_t c = 0; c < c1 - c0; ++c)
+          transform_weights(taps.data() + c * 9 * panel, panel, transformed.data() + c * panel, step);
+        for (int64_t point = 0; point < points; ++point) {
+          std::copy_n(transformed.data() + point * step, (c1 - c0) * panel,
+                      to + ((p * points + point) * k.c + c0) * panel);
         }
       }
     }

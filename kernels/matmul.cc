@@ -9,6 +9,7 @@
 #include "kernels/device/elementwise.h"
 #include "kernels/device/gemm.h"
 #include "kernels/device/onednn.h"
+#include "kernels/device/product.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 
@@ -134,18 +135,37 @@ dnnl::algorithm algorithm_of(Activation activation) {
   }
 }
 
-// oneDNN's matmul: a, b and bias of one dtype, y of that or f32; a packed b may be of f32 whatever a is.
-void product_onednn(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
+// kernels/device/product.h, on f32 alone.
+void product_f32(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
+                 const Sizes& s) {
+  const auto factor = [](const Factor& f, int64_t rows, int64_t columns) {
+    return f.transposed ? ProductFactor{f.matrix.data<float>(), 1, rows}
+                        : ProductFactor{f.matrix.data<float>(), columns, 1};
+  };
+  float* to = y.data<float>();
+  product_by_hand(factor(a, s.m, s.k), factor(b, s.k, s.n), bias ? bias.data<float>() : nullptr, to, s.m, s.n, s.k);
+  if (activation == Activation::none || activation == Activation::relu) return;
+  with_math(activation, [&]<class Math>(Math) {
+    elementwise(to, y.numel(), [to](int64_t i) { return Math::value(to[i]); });
+  });
+}
+
+// f32 and bf16. oneDNN's matmul: a, b and bias of one dtype, y of that or f32; a packed b may be of f32 whatever a is.
+// relu is the caller's.
+void product_fast(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
                     const Sizes& s) {
   const DType dtype = a.matrix.dtype();
   if (!onednn::computes(dtype)) {
     const Tensor wide = y.dtype() == DType::f32 ? y : Tensor::empty(y.shape(), DType::f32);
     Factor a32 = a, b32 = b;
     a32.matrix = onednn::widened(a.matrix), b32.matrix = onednn::widened(b.matrix, b.constant);
-    product_onednn(a32, b32, onednn::widened(bias), activation, wide, s);
+    product_fast(a32, b32, onednn::widened(bias), activation, wide, s);
     return onednn::round_to(y, wide);
   }
   const bool with_batch = s.batch > 1;
+  if (dtype == DType::f32 && !with_batch && product_takes(s.m, s.n, s.k)) {
+    return product_f32(a, b, bias, activation, y, s);
+  }
   // A packed weight pays only where there is one weight for all.
   const bool pack = b.constant && !with_batch;
   onednn::Key key{1,   static_cast<int>(dtype), static_cast<int>(b.matrix.dtype()), static_cast<int>(y.dtype()), s.batch,
@@ -209,7 +229,7 @@ void product(const char* name, const Factor& a, const Factor& b, const Tensor& b
     if (std::is_same_v<T, double> || s.k == 0) {
       product_plain<T>(a, b, bias ? bias.data<T>() : nullptr, activation, y.data<T>(), s);
     } else {
-      product_onednn(a, b, bias, activation, y, s);
+      product_fast(a, b, bias, activation, y, s);
       if (activation == Activation::relu) {
         elementwise(y.data<T>(), y.numel(), [y = y.data<T>()](int64_t i) { return y[i] < T(0) ? T(0) : y[i]; });
       }

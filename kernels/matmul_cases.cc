@@ -90,6 +90,8 @@ Op matmul_cases() {
       add(turn(ta, {3, 7, 32}), turn(tb, {3, 32, 5}), ta, tb, true);
       add(turn(ta, {2, 2, 9, 4}), turn(tb, {2, 2, 4, 6}), ta, tb, false);
       add(turn(ta, {1, 5, 4}), turn(tb, {1, 4, 6}), ta, tb, false);
+      add(turn(ta, {29, 531}), turn(tb, {531, 41}), ta, tb, true);    // chunks of the inner axis, rests of every axis
+      add(turn(ta, {401, 260}), turn(tb, {260, 24}), ta, tb, false);  // blocks of rows
       add(turn(ta, {0, 5, 4}), turn(tb, {4, 6}), ta, tb, true);
       add(turn(ta, {0, 5, 4}), turn(tb, {0, 4, 6}), ta, tb, false);
     }

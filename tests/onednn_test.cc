@@ -108,6 +108,17 @@ TEST_CASE("NaN stays NaN") {
   }
 }
 
+TEST_CASE("a NaN stays in its column of a product") {
+  for (bool transposed : {false, true}) {
+    const int64_t n = 1024, k = 260, column = n - 1, row = 5;
+    Tensor b = Tensor::full(transposed ? Shape{n, k} : Shape{k, n}, 1, DType::f32);
+    b.data<float>()[transposed ? column * k + row : row * n + column] = std::nanf("");
+    const std::vector<double> y =
+        matmul(Tensor::full({16, k}, 1, DType::f32), b, {}, {false, transposed}).to_doubles();
+    for (int64_t i = 0; i < 16 * n; ++i) CHECK(std::isnan(y[i]) == (i % n == column));
+  }
+}
+
 TEST_CASE("many threads may compute at once") {
   const Tensor x = Tensor::full({8, 64}, 1), w = Tensor::full({96, 64}, 0.5), k = Tensor::full({32, 32, 3, 3}, 1),
                image = Tensor::full({1, 4, 4, 32}, 1);

@@ -12,13 +12,13 @@
 #include <vector>
 
 #include "kernels/device/parallel.h"
-#include "kernels/device/unit_vector.h"
+#include "kernels/device/product_tile.h"
 
 namespace weft {
 
 namespace {
 
-constexpr int points = 16, tile_sums = registers == 32 ? 24 : 12;
+constexpr int points = 16;
 constexpr int64_t chunk = 256;              // channels whose inputs are transformed at a time
 constexpr int64_t block_bytes = 384 << 10;  // of a block's transformed inputs
 constexpr int64_t apart = 64;               // more numbers between points, so that they do not share places in a cache
@@ -94,45 +94,6 @@ void transform_inputs(const float* x, const Plan& k, int64_t first, int64_t coun
       transform_row<2>(from, c, at + 8 * step, step);
       transform_row<3>(from, c, at + 12 * step, step);
     }
-  }
-}
-
-// R tiles by V vectors of outputs at one point. in [lines, R, lanes], w [channels, V * lanes], sums [R, V * lanes],
-// which go on from what they have or begin with 0.
-template <int V, int R>
-[[gnu::noinline]] void multiply_tiles(const float* in, int64_t channels, const float* w, bool go_on, float* sums) {
-  Vector sum[R][V];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] = go_on ? load(sums + (r * V + v) * lanes) : Vector{};
-  }
-  for (int64_t c = 0; c < channels; c += lanes, in += R * lanes) {
-#pragma GCC unroll 2
-    for (int k = 0; k < lanes; ++k, w += V * lanes) {
-      Vector wk[V];
-#pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) wk[v] = in_register(load(w + v * lanes));
-#pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const Vector x = broadcast(in + r * lanes + k);
-#pragma GCC unroll 4
-        for (int v = 0; v < V; ++v) sum[r][v] += x * wk[v];
-      }
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store_pixel(sums + (r * V + v) * lanes, sum[r][v]);
-  }
-}
-
-template <int V, int R>
-void multiply_some(int64_t tiles, const float* in, int64_t channels, const float* w, bool go_on, float* sums) {
-  if constexpr (R > 0) {
-    if (tiles == R) return multiply_tiles<V, R>(in, channels, w, go_on, sums);
-    multiply_some<V, R - 1>(tiles, in, channels, w, go_on, sums);
   }
 }
 
@@ -286,8 +247,8 @@ template <int V> void convolve(const float* x, const float* w, const float* bias
           for (int64_t point = 0; point < points; ++point) {
             const float* weights = w + ((p * points + point) * k.c + c0) * panel;
             for (int64_t t = 0; t < count; t += rows) {
-              multiply_some<V, rows>(std::min<int64_t>(rows, count - t), in + point * input_step + t * (c1 - c0),
-                                     c1 - c0, weights, c0 > 0, sums + point * sum_step + t * panel);
+              multiply_rows<V, rows>(std::min<int64_t>(rows, count - t), in + point * input_step + t * (c1 - c0),
+                                     c1 - c0, weights, nullptr, c0 > 0, sums + point * sum_step + t * panel, panel);
             }
           }
           if (c1 == k.c) {

@@ -3,7 +3,7 @@
 // the sum of dz x over n, i, j;
 //           dbias = the sum of dz over n, i, j
 // A 1x1 convolution of stride 1 is a linear layer over the pixels.
-// Saved: x and w as far as the other's gradient needs them; y for relu.
+// Saved: x (unless it can be made again) and w as far as the other's gradient needs them; y for relu.
 #include "kernels/conv2d.h"
 
 #include "kernels/arithmetic.h"
@@ -300,7 +300,8 @@ Sizes sizes_of(const Tensor& x, const Tensor& weight, const Shape& w, const Tens
 
 }  // namespace
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options) {
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const Conv2dOptions& options,
+              std::function<Tensor()> again) {
   Sizes s = sizes_of(x, weight, weight.shape(), bias, options);
 
   // One matrix product, which oneDNN's matmul does faster than its convolution.
@@ -314,7 +315,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
   forward(x, weight, bias, relu, y, s);
 
   const auto backward = [s, need_x, need_w, need_bias, has_bias = bias.defined(), x_shape = x.shape(),
-                         w_shape = weight.shape(), x = need_w ? x.detach() : Tensor(),
+                         w_shape = weight.shape(), x = need_w && !again ? x.detach() : Tensor(), again = std::move(again),
                          w = need_x ? weight.detach() : Tensor(),
                          y = relu ? y : Tensor()](const Tensor& dy) -> Tensors {
     Tensor dz = dy, dx, dw, dbias;
@@ -332,7 +333,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
     }
     if (need_w) {
       dw = Tensor::empty(w_shape, dy.dtype(), dy.device());
-      backward_weights(x, dz, dw, s);
+      backward_weights(again ? again() : x, dz, dw, s);
     }
     if (need_bias) dbias = unbroadcast(dz, {s.o});
     if (has_bias) return {dx, dw, dbias};

@@ -2,6 +2,7 @@
 // p, q])
 #pragma once
 
+#include <functional>
 #include <utility>
 
 #include "kernels/activation.h"
@@ -18,7 +19,10 @@ struct Conv2dOptions {
 
 /// x [N, H, W, C], weight [O, C / groups, KH, KW] (PyTorch's order), bias [O] or undefined -> [N, OH, OW, O] with
 /// OH = (H + 2 padding - KH) / stride + 1. All of one dtype; sums are taken in f32 (f64 for f64).
-Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dOptions& options = {});
+/// The gradient of the weight needs x. With `again`, which makes the same x once more, the tape does not keep it (but for
+/// a kernel of 1 x 1 and stride 1).
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const Conv2dOptions& options = {},
+              std::function<Tensor()> again = {});
 
 /// A weight for inference: on the cpu in the layout of the kernel that will take it, where that is one of ours, so that
 /// no other copy need be kept.

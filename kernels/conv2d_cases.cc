@@ -120,7 +120,13 @@ Op conv2d_cases() {
                 [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }};
   winograd.half = false;
   room.cases.push_back(winograd);
-  Case relu{"relu", {x, w, bias}, [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }};
+  room.cases.push_back({"x made again", {x, w, bias}, [](const Tensors& t) {
+                          const auto input = [](const Tensor& t) { return mul(t, 2); };
+                          return conv2d(input(t[0]), t[1], t[2], {1, 1, 1},
+                                        [input, kept = t[0].detach()] { return input(kept); });
+                        }});
+  Case relu{"relu", {x, w, bias},
+            [](const Tensors& t) { return conv2d(t[0], t[1], t[2], {1, 1, 1, Activation::relu}); }};
   relu.half = false;
   room.cases.push_back(relu);
   // In bf16 rounding may turn a sign near the kink (cuDNN's products are rounded before the bias is added), so none is

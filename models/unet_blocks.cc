@@ -121,7 +121,18 @@ ConvBlock::ConvBlock(const Params& p, int64_t in, int64_t out, int groups)
     : norm(p / "groupnorm", groups, in), project(p / "project", in, out, 3, {.padding = 1}) {}
 
 Tensor ConvBlock::operator()(const Tensor& x, const Tensor& scale, const Tensor& shift) const {
-  return project(group_norm_silu(x, norm.groups, norm.weight, norm.bias, scale, shift, norm.eps));
+  // x is kept for the norm's gradient; what the convolution sees is made of it again rather than kept, too.
+  const auto normed = [groups = norm.groups, eps = norm.eps](const Tensors& t) {
+    return group_norm_silu(t[0], groups, t[1], t[2], t[3], t[4], eps);
+  };
+  const Tensors inputs{x, norm.weight, norm.bias, scale, shift};
+  std::function<Tensor()> again;
+  if (grad_enabled()) {
+    Tensors kept;
+    for (const Tensor& t : inputs) kept.push_back(t ? t.detach() : t);
+    again = [normed, kept] { return normed(kept); };
+  }
+  return project(normed(inputs), std::move(again));
 }
 
 ResnetBlock::ResnetBlock(const Params& p, int64_t in, int64_t out, const ResnetBlockOptions& o, int& cross_attentions)

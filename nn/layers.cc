@@ -63,8 +63,8 @@ Conv2d::Conv2d(const Params& p, int64_t in, int64_t out, int kernel, const Conv2
   if (with_bias) bias = p.parameter("bias", {out}, default_init(fan_in));
 }
 
-Tensor Conv2d::operator()(const Tensor& x) const {
-  return conv2d(x, weight_as_(weight, x.dtype()), bias_as_(bias, x.dtype()), options);
+Tensor Conv2d::operator()(const Tensor& x, std::function<Tensor()> again) const {
+  return conv2d(x, weight_as_(weight, x.dtype()), bias_as_(bias, x.dtype()), options, std::move(again));
 }
 
 Tensor Conv2d::operator()(const Tensor& x, const BatchNorm2d& norm, bool relu, const Tensor& residual) const {

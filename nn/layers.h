@@ -59,7 +59,8 @@ struct Conv2d {
   /// First values by default uniform in +-1/sqrt(in / groups * kernel^2) for both.
   Conv2d(const Params& p, int64_t in, int64_t out, int kernel, const Conv2dOptions& options = {}, bool with_bias = true,
          std::optional<Init> weight_init = std::nullopt);
-  Tensor operator()(const Tensor& x) const;
+  /// `again`, if given, makes x once more for the backward (kernels/conv2d.h).
+  Tensor operator()(const Tensor& x, std::function<Tensor()> again = {}) const;
   /// relu?(batch norm of the convolution, + residual). Where nothing is recorded and running statistics are used, all
   /// are one convolution, whose folded and packed weight is kept until one of the parameters changes.
   Tensor operator()(const Tensor& x, const BatchNorm2d& norm, bool relu = false, const Tensor& residual = {}) const;

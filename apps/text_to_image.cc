@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "kernels/conv2d.h"
 #include "models/embracenet.h"
 #include "nn/config.h"
 #include "tensor/autograd.h"
@@ -106,12 +107,15 @@ NoiseSource seeded_noise(std::vector<uint64_t> seeds) {
 int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DType dtype, int64_t unets) {
   const Cascade& cascade = *model.cascade;
   constexpr int64_t program = 72 << 20;  // with its libraries and the code that oneDNN makes, measured
-  // Bytes of a weight: the f32 of the file, in bf16 its packed form beside it, and an eighth for what is in both forms at
-  // a time; measured with both UNets of GLAMI-1M.
-  const double of_weight = dtype == DType::f32 ? 4.5 : 6.25;
+  // Of a weight the f32 of the file or what is kept in its place, in bf16 its packed form beside it, and an eighth for
+  // what is in both forms at a time; measured with both UNets of GLAMI-1M.
   int64_t step = 0, weights = 0;
   for (const NamedTensor& t : model.parameters->named_tensors()) {
-    for (int64_t i = 0; i < unets; ++i) weights += t.name.starts_with(fmt::format("unets.{}.", i)) ? t.tensor.numel() : 0;
+    for (int64_t i = 0; i < unets; ++i) {
+      if (!t.name.starts_with(fmt::format("unets.{}.", i))) continue;
+      const int64_t f32 = t.tensor.rank() == 4 ? kept_conv2d_bytes(t.tensor.shape()) : t.tensor.numel() * 4;
+      weights += dtype == DType::f32 ? f32 * 9 / 8 : t.tensor.numel() * 25 / 4;
+    }
   }
   for (size_t i = 0; i < static_cast<size_t>(unets); ++i) {
     const int64_t pixels = (guided ? 2 : 1) * rows * cascade.config.image_sizes[i] * cascade.config.image_sizes[i];
@@ -119,7 +123,7 @@ int64_t sampling_bytes(const TextToImage& model, int64_t rows, bool guided, DTyp
     // SiLU, and the skips of the levels above; below it every level has a quarter of the pixels. 14 is measured.
     step = std::max(step, pixels * cascade.config.unets[i].dim * 14 * size_of(dtype));
   }
-  return program + std::llround(static_cast<double>(weights) * of_weight) + step;
+  return program + weights + step;
 }
 
 namespace {

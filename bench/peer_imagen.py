@@ -103,11 +103,11 @@ def weft_sampling(folder, unet, dtype, o):
 
 
 def weft_training(folder, unet, dtype, o):
-    def seconds(steps):
-        _, took, memory = run([BIN / "weft-train", "cascade", "--preset", "glami", "--data", o.data, "--out", folder / "trained",
+    def seconds(steps):  # of the steps, without what comes before and after them
+        out, _, memory = run([BIN / "weft-train", "cascade", "--preset", "glami", "--data", o.data, "--out", folder / "trained",
                                "--text-encoder", folder / "t5", "--unet", unet, "--steps", steps, "--batch", BATCH, "--dtype", dtype,
-                               "--sample-every", 0, "--quiet"], o.threads)
-        return took, memory
+                               "--sample-every", 0], o.threads)
+        return steps * float(re.search(r"([0-9.]+) s a step", out)[1]), memory
     few, _ = seconds(1)
     many, memory = seconds(1 + o.steps)
     return (many - few) / o.steps, memory

@@ -362,6 +362,12 @@ PackedConv2d pack_conv2d(const Tensor& weight, const Conv2dOptions& options) {
   return result;
 }
 
+int64_t kept_conv2d_bytes(const Shape& weight) {
+  const Sizes s{1, 1, 1, weight[1], weight[0], weight[2], weight[3], 1, 1, 1, static_cast<int>(weight[2] / 2), 1};
+  const int64_t bytes = weight.numel() * static_cast<int64_t>(sizeof(float));
+  return winograd_takes(s, Pass::forward) ? bytes * 16 / 9 : bytes;
+}
+
 Tensor conv2d(const Tensor& x, const PackedConv2d& weight, const Tensor& bias, const Conv2dOptions& options,
               const Tensor& residual) {
   constexpr const char* reason = "it is made for inference";

@@ -34,6 +34,10 @@ struct PackedConv2d {
 /// For calls with these options, weight's dtype and its device. weight needs no gradient.
 PackedConv2d pack_conv2d(const Tensor& weight, const Conv2dOptions& options = {});
 
+/// Bytes of the form in which the cpu keeps a frozen f32 weight of stride 1 beside the weight, or in its place where that is
+/// mapped.
+int64_t kept_conv2d_bytes(const Shape& weight);
+
 /// conv2d with `residual` (of y's shape, or undefined) added before the activation. No gradient.
 Tensor conv2d(const Tensor& x, const PackedConv2d& weight, const Tensor& bias, const Conv2dOptions& options,
               const Tensor& residual = {});

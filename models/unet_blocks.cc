@@ -149,7 +149,7 @@ ResnetBlock::ResnetBlock(const Params& p, int64_t in, int64_t out, const ResnetB
 
 Tensor ResnetBlock::operator()(const Tensor& x, const UnetContext& context) const {
   const Tensor e = time_mlp(silu(context.time));  // [B, 2 out]
-  const int64_t B = e.dim(0), out = e.dim(1) / 2;
+  const int64_t out = e.dim(1) / 2;
   const auto part = [&](int i) { return slice(e, 1, i * out, (i + 1) * out); };
   Tensor h = block1(x);
   if (cross_attention) h = add((*cross_attention)(h, context), h);

@@ -255,7 +255,11 @@ Tensor packed(const Tensor& w, const Plan& plan, bool keep) {
 Tensor packed(const Tensor& w, Way way, bool keep, const std::function<Tensor()>& make) {
   Key key{static_cast<int64_t>(w.storage()->id), w.byte_offset(), -1, static_cast<int64_t>(way)};
   for (int64_t size : w.shape()) key << size;
-  return found_or_made(key, w, keep, make);
+  return found_or_made(key, w, keep, [&] {
+    const Tensor result = make();
+    if (keep) forget_mapped(w);
+    return result;
+  });
 }
 
 Tensor widened(const Tensor& t, bool keep) {

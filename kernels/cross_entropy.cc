@@ -99,7 +99,7 @@ double cross_entropy_forward(const T* x, const int64_t* labels, T* dx, int64_t r
         const A s = static_cast<A>(scale * row.factor(from));
         const auto write = [&](auto&& rest) {
           out.write_lanes(std::min(exponentials_piece, classes - from), [=, e = row.e + from, at = label - from](int64_t c, auto) {
-            const RowLanes<A> place = RowLanes<A>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} + static_cast<A>(c - at);
+            const RowLanes<A> place = lane_numbers<A>() + static_cast<A>(c - at);
             return place == 0 ? RowLanes<A>{} + of_label : row_vector(e + c) * s - rest(c);
           });
         };

@@ -97,7 +97,7 @@ Taps transposed(const Taps& taps, int64_t in) {
   return result;
 }
 
-// 16 neighbours in accumulator precision.
+// row_lanes neighbours in accumulator precision.
 template <class T> RowLanes<accumulator_t<T>> widen(const T* from) {
   if constexpr (std::is_same_v<T, bf16>) {
     typedef uint16_t Halves __attribute__((vector_size(2 * row_lanes)));
@@ -111,7 +111,7 @@ template <class T> RowLanes<accumulator_t<T>> widen(const T* from) {
 }
 
 // Rows are blended down first, over whole rows of memory; the blended row, in the nearest cache, is then blended across. Both take
-// 16 elements at a time whatever C is: lanes past a pixel are junk in the next pixel's place, which that pixel then overwrites.
+// row_lanes elements at a time whatever C is: lanes past a pixel are junk in the next pixel's place, which that pixel then overwrites.
 template <class T>
 void apply(const T* x, T* y, int64_t N, int64_t W, int64_t C, const Taps& down, const Taps& across, int64_t H) {
   using A = accumulator_t<T>;

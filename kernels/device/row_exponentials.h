@@ -9,6 +9,16 @@
 
 namespace weft {
 
+/// fast_exp(x) for x at most 88.
+[[gnu::always_inline]] inline RowLanes<float> exp_vector(const RowLanes<float>& x) {
+  typedef int32_t Integers __attribute__((vector_size(row_lanes * sizeof(int32_t))));
+  const RowLanes<float> bounded = x < -104.0f ? RowLanes<float>{} - 104.0f : x;
+  const RowLanes<float> shifted = bounded * 1.44269504f + 0x1.8p23f, n = shifted - 0x1.8p23f;
+  const RowLanes<float> p = exp_series<RowLanes<float>>(exp_remainder<RowLanes<float>>(bounded, n));
+  const Integers k = (std::bit_cast<Integers>(shifted) << 9) >> 9, half = k >> 1;
+  return p * std::bit_cast<RowLanes<float>>((half + 127) << 23) * std::bit_cast<RowLanes<float>>((k - half + 127) << 23);
+}
+
 /// exp(x) for x at most 88, as exact as results need that are rounded to T.
 template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline RowLanes<A> exp_lanes(const RowLanes<A>& x) {
   if constexpr (std::is_same_v<A, float>) {
@@ -25,9 +35,13 @@ template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline Row
     }
 #endif
   }
-  RowLanes<A> y;
-  for (int64_t l = 0; l < row_lanes; ++l) y[l] = fast_exp(x[l]);
-  return y;
+  if constexpr (std::is_same_v<A, float>) {
+    return exp_vector(x);
+  } else {
+    RowLanes<A> y;
+    for (int64_t l = 0; l < row_lanes; ++l) y[l] = fast_exp(x[l]);
+    return y;
+  }
 }
 
 /// The largest of n elements and of `most`, lane by lane; a NaN counts for nothing.
@@ -63,7 +77,7 @@ template <class T, class Result = T> struct RowExponentials {
   using A = accumulator_t<T>;
   // Whole lines: vectors that cross them are stored at half the speed.
   struct alignas(64) Line {
-    A values[row_lanes];
+    A values[64 / sizeof(A)];
   };
   std::vector<Line> lines;
   A* e;
@@ -71,7 +85,7 @@ template <class T, class Result = T> struct RowExponentials {
   A top = 0, sum = 0;
 
   explicit RowExponentials(int64_t cols)
-      : lines(padded(cols) / row_lanes), e(reinterpret_cast<A*>(lines.data())) {}
+      : lines((padded(cols) * sizeof(A) + 63) / 64), e(reinterpret_cast<A*>(lines.data())) {}
   RowExponentials(const RowExponentials&) = delete;
   RowExponentials& operator=(const RowExponentials&) = delete;
 

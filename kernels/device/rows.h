@@ -11,26 +11,46 @@
 
 // gcc 12's own intrinsics read an undefined vector on purpose.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+// Vectors of doubles, and without AVX of floats, are passed in memory; they never leave an object file.
+#pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace weft {
 
-/// Scratch rows are padded to this many elements, so that loops over them have no remainder.
+/// Scratch rows are padded to this many elements, so that loops over them have no remainder: as many floats as a register
+/// has, since gcc keeps vectors of several registers in memory.
+#ifdef __AVX512F__
 inline constexpr int64_t row_lanes = 16;
+#else
+inline constexpr int64_t row_lanes = 8;
+#endif
 inline int64_t padded(int64_t n) { return (n + row_lanes - 1) & -row_lanes; }
 
-/// 16 elements as one vector. Sums are written with these: gcc ends a scalar loop's sum in 16 additions one after another.
+/// row_lanes elements as one vector. Sums are written with these: gcc ends a scalar loop's sum in as many additions, one after
+/// another.
 template <class A> struct LanesOf {
   typedef A type __attribute__((vector_size(row_lanes * sizeof(A)), aligned(alignof(A)), may_alias));
 };
 template <class A> using RowLanes = typename LanesOf<A>::type;
 template <class A> const RowLanes<A>& row_vector(const A* from) { return *reinterpret_cast<const RowLanes<A>*>(from); }
 template <class A> RowLanes<A>& row_vector(A* to) { return *reinterpret_cast<RowLanes<A>*>(to); }
-/// f over all lanes of v, in an order that is always the same.
-template <class A, class F> A fold_lanes(const RowLanes<A>& v, F&& f) {
-  const auto eight = f(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15));
+/// 0, 1, 2, ..
+template <class A> RowLanes<A> lane_numbers() {
+  if constexpr (row_lanes == 16) return RowLanes<A>{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  else return RowLanes<A>{0, 1, 2, 3, 4, 5, 6, 7};
+}
+template <class A, class Eight, class F> A fold_eight(const Eight& eight, F& f) {
   const auto four = f(__builtin_shufflevector(eight, eight, 0, 1, 2, 3), __builtin_shufflevector(eight, eight, 4, 5, 6, 7));
   const auto two = f(__builtin_shufflevector(four, four, 0, 1), __builtin_shufflevector(four, four, 2, 3));
   return f(two, __builtin_shufflevector(two, two, 1, 0))[0];
+}
+/// f over all lanes of v, in an order that is always the same.
+template <class A, class F> A fold_lanes(const RowLanes<A>& v, F&& f) {
+  if constexpr (sizeof(v) / sizeof(A) == 16) {
+    return fold_eight<A>(f(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7),
+                           __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)), f);
+  } else {
+    return fold_eight<A>(v, f);
+  }
 }
 template <class A> A lane_sum(const RowLanes<A>& v) {
   return fold_lanes<A>(v, [](const auto& a, const auto& b) { return a + b; });
@@ -42,14 +62,15 @@ template <class A> A lane_max(const RowLanes<A>& v) {
 /// The count of a vector that is full; a plain number for one at the end of a row.
 using WholeLanes = std::integral_constant<int64_t, row_lanes>;
 
-/// body(c, count) for every vector of a row of n elements: c = 0, 16, .. is where it begins, count is WholeLanes or what is left.
+/// body(c, count) for every vector of a row of n elements: c = 0, row_lanes, .. is where it begins, count is WholeLanes or what is
+/// left.
 template <class Body> [[gnu::always_inline]] inline void each_lanes(int64_t n, Body&& body) {
   int64_t c = 0;
   for (; c + row_lanes <= n; c += row_lanes) body(c, WholeLanes());
   if (c < n) body(c, n - c);
 }
 
-/// 16 elements in accumulator precision.
+/// row_lanes elements in accumulator precision.
 template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline RowLanes<A> load_lanes(const T* from, WholeLanes, A = 0) {
 #ifdef __AVX512BW__
   if constexpr (std::is_same_v<T, bf16>) {
@@ -57,12 +78,25 @@ template <class T, class A = accumulator_t<T>> [[gnu::always_inline]] inline Row
   }
 #endif
   if constexpr (std::is_same_v<T, A>) return row_vector(from);
+#if defined(__AVX2__) && !defined(__AVX512BW__)
+  if constexpr (std::is_same_v<T, bf16> && row_lanes == 8) {
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))), 16));
+  }
+#endif
   RowLanes<A> v;
   for (int64_t l = 0; l < row_lanes; ++l) v[l] = static_cast<A>(from[l]);
   return v;
 }
 
-/// The first `count` of 16 elements, and `pad` for the others, which are not touched.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+/// All bits of the first `count` of 8 words.
+[[gnu::always_inline]] inline __m256i first_words(int64_t count) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(count)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+#endif
+
+/// The first `count` of row_lanes elements, and `pad` for the others, which are not touched.
 template <class T, class A = accumulator_t<T>>
 [[gnu::always_inline]] inline RowLanes<A> load_lanes(const T* from, int64_t count, A pad = 0) {
 #ifdef __AVX512BW__
@@ -71,6 +105,11 @@ template <class T, class A = accumulator_t<T>>
   if constexpr (std::is_same_v<T, bf16>) {
     const __m512i halves = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from));
     return _mm512_mask_mov_ps(_mm512_set1_ps(pad), mask, _mm512_castsi512_ps(_mm512_slli_epi32(halves, 16)));
+  }
+#elif defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) {
+    const __m256i mask = first_words(count);
+    return _mm256_blendv_ps(_mm256_set1_ps(pad), _mm256_maskload_ps(from, mask), _mm256_castsi256_ps(mask));
   }
 #endif
   RowLanes<A> v = RowLanes<A>{} + pad;
@@ -83,6 +122,8 @@ template <class A> [[gnu::always_inline]] inline RowLanes<A> first_lanes(const R
 template <class A> [[gnu::always_inline]] inline RowLanes<A> first_lanes(RowLanes<A> v, int64_t count) {
 #ifdef __AVX512F__
   if constexpr (std::is_same_v<A, float>) return _mm512_maskz_mov_ps(static_cast<__mmask16>((1u << count) - 1), v);
+#elif defined(__AVX2__)
+  if constexpr (std::is_same_v<A, float>) return _mm256_and_ps(v, _mm256_castsi256_ps(first_words(count)));
 #endif
   for (int64_t l = count; l < row_lanes; ++l) v[l] = 0;
   return v;
@@ -95,6 +136,12 @@ inline void prefetch(const void* at) { __builtin_prefetch(at); }
 inline void store_line(void* to, const void* from, bool stream) {
 #ifdef __AVX512F__
   if (stream) return _mm512_stream_si512(static_cast<__m512i*>(to), _mm512_loadu_si512(from));
+#elif defined __AVX__
+  if (stream) {
+    for (int half = 0; half < 2; ++half)
+      _mm256_stream_si256(static_cast<__m256i*>(to) + half, _mm256_loadu_si256(static_cast<const __m256i*>(from) + half));
+    return;
+  }
 #elif defined __SSE2__
   if (stream) return stream_copy(to, from, 64);
 #endif
@@ -149,7 +196,7 @@ template <class T> class RowWriter {
       T* to = to_;
       for (const bool stream = stream_; c + step <= n; c += step) {
         alignas(64) RowLanes<A> v[step / row_lanes];
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int64_t i = 0; i < step; i += row_lanes) v[i / row_lanes] = f(c + i, WholeLanes());
 #pragma GCC unroll 2
         for (int64_t i = 0; i < step; i += line) write_line(to + c + i, reinterpret_cast<const A*>(v) + i, stream);

@@ -11,8 +11,6 @@
 
 // gcc 12's own intrinsics read an undefined vector on purpose.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-// Vectors of doubles, and without AVX of floats, are passed in memory; they never leave an object file.
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace weft {
 
@@ -62,8 +60,8 @@ template <class A> A lane_max(const RowLanes<A>& v) {
 /// The count of a vector that is full; a plain number for one at the end of a row.
 using WholeLanes = std::integral_constant<int64_t, row_lanes>;
 
-/// body(c, count) for every vector of a row of n elements: c = 0, row_lanes, .. is where it begins, count is WholeLanes or what is
-/// left.
+/// body(c, count) for every vector of a row of n elements: c = 0, row_lanes, .. is where it begins, count is WholeLanes or
+/// what is left.
 template <class Body> [[gnu::always_inline]] inline void each_lanes(int64_t n, Body&& body) {
   int64_t c = 0;
   for (; c + row_lanes <= n; c += row_lanes) body(c, WholeLanes());

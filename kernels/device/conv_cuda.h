@@ -13,6 +13,8 @@ struct ConvSizes {
   int64_t og() const { return o / groups; }
 };
 
+enum class ConvPass { forward, data, weights };
+
 /// y = x * w + bias (undefined: none), with relu if asked for.
 void conv2d_forward_cuda(const Tensor& x, const Tensor& w, const Tensor& bias, bool relu, const Tensor& y,
                          const ConvSizes& s);

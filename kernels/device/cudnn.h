@@ -14,8 +14,6 @@ namespace weft {
 /// Loads the library, or says why it cannot be.
 void load_cudnn();
 
-enum class ConvPass { forward, data, weights };
-
 /// One pass over x [N, H, W, C], w [O, KH, KW, C / groups] and y [N, OH, OW, O]: the one that the pass computes is
 /// written. No bias, no activation.
 void conv_cudnn(ConvPass pass, const Tensor& x, const Tensor& w, const Tensor& y, const ConvSizes& s);

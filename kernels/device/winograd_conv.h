@@ -8,8 +8,6 @@
 
 namespace weft {
 
-enum class ConvPass { forward, data, weights };
-
 /// Whether that pass of these sizes is for these kernels, on the processor that this is compiled for.
 bool winograd_takes(const ConvSizes& s, ConvPass pass);
 

@@ -23,7 +23,7 @@ namespace {
 constexpr int64_t short_row = 128;
 
 // Of a row: its mean's distance from its first element, and the sum of the squared deviations from the mean. One pass: each
-// of the 16 lanes is summed relative to its own first element, so that its sum of squares is at most as many times that of
+// of the lanes of a vector is summed relative to its own first element, so that its sum of squares is at most as many times that of
 // the deviations as it has elements; lanes are combined as in Chan, Golub and LeVeque (1979). `counts` is how many elements
 // a lane has, at least 1, `shares` 1 / counts.
 template <class T, class A = accumulator_t<T>>

@@ -108,6 +108,19 @@ TEST_CASE("NaN stays NaN") {
   }
 }
 
+TEST_CASE("a convolution whose input can be made again does not keep it") {
+  const Tensor x = Tensor::full({1, 4, 4, 16}, 1, DType::f32);
+  Tensor w = Tensor::full({16, 16, 3, 3}, 1, DType::f32);
+  w.set_requires_grad();
+  const auto again = [] { return Tensor::full({1, 4, 4, 16}, 1, DType::f32); };
+  {
+    const Tensor y = conv2d(x, w, {}, {1, 1, 1});
+    CHECK(x.storage().use_count() == 2);
+  }
+  const Tensor y = conv2d(x, w, {}, {1, 1, 1}, again);
+  CHECK(x.storage().use_count() == 1);
+}
+
 TEST_CASE("a NaN stays in its column of a product") {
   for (bool transposed : {false, true}) {
     const int64_t n = 1024, k = 260, column = n - 1, row = 5;

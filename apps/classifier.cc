@@ -71,10 +71,7 @@ Classifier Classifier::load(const std::filesystem::path& folder, Device device) 
               folder.string());
   const std::filesystem::path file = folder / "config.json";
   const nlohmann::json json = read_json_file(file);
-  const std::string model = ConfigReader(json, file.string()).text("model", "none");
-  check_input(model == "embracenet" || model == "resnext",
-              "{}: model must be \"embracenet\" or \"resnext\", as weft-train writes it, but is \"{}\"", file.string(),
-              model);
+  const std::string model = ConfigReader(json, file.string()).choice("model", {"embracenet", "resnext"}, "none");
   return model == "resnext" ? load_resnext(folder, json, device) : load_embracenet(folder, json, device);
 }
 

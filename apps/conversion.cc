@@ -153,7 +153,7 @@ void ConversionBuilder::leave(const std::string& prefix, const std::string& why,
 void ConversionBuilder::must_agree(const char* key, int64_t found) const {
   if (config_.is_null() || !config_.contains(key)) return;
   check_input(config_[key].is_number_integer() && config_[key] == found, "{}: {} is {} but the tensors of {} say {}", config_name(),
-              key, config_[key].dump(), file_.path().string(), found);
+              key, shown(config_[key]), file_.path().string(), found);
 }
 
 nlohmann::json ConversionBuilder::config_or(const char* key, nlohmann::json otherwise) const {

@@ -64,7 +64,7 @@ bool convert_openai(ConversionBuilder& b, const std::string& p) {
                                   b.shape(p + "visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0]);
   const nlohmann::json known = open_clip_config(b);
   if (known.is_object()) {
-    json["quick_gelu"] = known.value("quick_gelu", false);
+    json["quick_gelu"] = known.contains("quick_gelu") ? known["quick_gelu"] : nlohmann::json(false);
     for (const char* tower : {"vision_cfg", "text_cfg"}) {
       for (const char* key : {"heads", "head_width"}) {
         if (known.contains(tower) && known[tower].is_object() && known[tower].contains(key)) {
@@ -120,10 +120,10 @@ bool convert_hugging_face(ConversionBuilder& b) {
     if (said.contains("num_attention_heads")) json[tower]["heads"] = said["num_attention_heads"];
     const nlohmann::json activation = said.value("hidden_act", nlohmann::json("quick_gelu"));
     check_input(activation == "quick_gelu" || activation == "gelu", "{}: {}.hidden_act must be \"quick_gelu\" or \"gelu\" but is {}",
-                b.config_name(), part, activation.dump());
+                b.config_name(), part, shown(activation));
     json["quick_gelu"] = activation == "quick_gelu";
     const nlohmann::json eps = said.value("layer_norm_eps", nlohmann::json(1e-5));
-    check_input(eps == 1e-5, "{}: {}.layer_norm_eps must be 1e-5 but is {}", b.config_name(), part, eps.dump());
+    check_input(eps == 1e-5, "{}: {}.layer_norm_eps must be 1e-5 but is {}", b.config_name(), part, shown(eps));
   }
   const int64_t width = json["vision_cfg"]["width"];
   b.take(vision + "embeddings.patch_embedding.weight", "visual.conv1.weight");

@@ -2,6 +2,7 @@
 #include "apps/conversion.h"
 #include "models/t5_encoder.h"
 #include "models/xlm_roberta.h"
+#include "nn/config.h"
 #include "tensor/atomic_file.h"
 
 namespace weft {
@@ -69,7 +70,7 @@ bool convert_xlm_roberta(ConversionBuilder& b) {
   const std::string embeddings = prefix + "embeddings.", layer = prefix + "encoder.layer.", file = b.file().path().string();
   if (!found || !b.has(layer + "0.attention.self.query.weight")) return false;
   const nlohmann::json type = b.config_or("model_type", "xlm-roberta");
-  check_input(type == "xlm-roberta" || type == "M-CLIP", "{}: model_type must be \"xlm-roberta\" or \"M-CLIP\" but is {}", b.config_name(), type.dump());
+  check_input(type == "xlm-roberta" || type == "M-CLIP", "{}: model_type must be \"xlm-roberta\" or \"M-CLIP\" but is {}", b.config_name(), shown(type));
   const Shape vocabulary = b.shape(embeddings + "word_embeddings.weight", 2);
   const Shape types = b.shape(embeddings + "token_type_embeddings.weight", 2);
   check_input(types[0] == 1, "{}: XLM-R's one type of tokens was expected but {} has {}: a BERT's", file,

@@ -271,14 +271,11 @@ GenerationRequest GenerationRequest::from_json(const nlohmann::json& json, const
               "{}: seed must be a whole number of at most 64 bits", file);
   r.seed = json["seed"].get<uint64_t>();
   r.steps = read.integer("steps", 1, 10000);
-  r.sampler = read.text("sampler");
+  r.sampler = read.choice("sampler", {"dpm++", "ddim", "ddpm"});
   r.guidance = read.number("guidance", 0, 1000);
-  r.compat = read.text("compat");
+  r.compat = read.choice("compat", {"fixed", "glami"});
   r.size = read.integer("size", 1, 65536);
-  r.dtype = read.text("dtype");
-  check_input(r.dtype == "f32" || r.dtype == "bf16", "{}: dtype must be f32 or bf16 but is {}", file, quote(r.dtype));
-  sampler_from_name(r.sampler);
-  compat_from_name(r.compat);
+  r.dtype = read.choice("dtype", {"f32", "bf16"});
   return r;
 }
 
@@ -291,9 +288,7 @@ GenerationRequest read_request(const fs::path& png) {
   const std::vector<uint8_t> bytes = read_file(png, int64_t{1} << 28);
   const std::optional<std::string> text = find_png_text(bytes, chunk_keyword, png.string());
   check_input(text.has_value(), "{}: it holds no parameters: weft-generate did not write it", png.string());
-  const nlohmann::json json = nlohmann::json::parse(*text, nullptr, false);
-  check_input(!json.is_discarded(), "{}: its parameters are not valid JSON", png.string());
-  return GenerationRequest::from_json(json, png.string());
+  return GenerationRequest::from_json(parse_json(*text, png.string() + ": parameters"), png.string());
 }
 
 void generate(const GenerationRequest& request, const GenerationFiles& files, const CommonOptions& common) {

@@ -15,6 +15,7 @@
 #include "apps/progress.h"
 #include "data/hash.h"
 #include "nn/config.h"
+#include "tensor/atomic_file.h"
 #include "tensor/files/npy.h"
 
 namespace weft {
@@ -128,7 +129,7 @@ int64_t done_before(const Files& files, const std::string& made_from) {
   const ConfigReader read(state, files.state.string());
   const std::string found = read.text("made_from");
   check_input(found == made_from, "{}: was begun from {} but now it is {}: remove it to start again",
-              files.state.string(), found, made_from);
+              files.state.string(), quote(found), quote(made_from));
   return read.integer("items", 0, int64_t{1} << 40);
 }
 

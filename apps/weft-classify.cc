@@ -6,7 +6,7 @@
 #include "apps/classifier.h"
 #include "apps/program.h"
 #include "kernels/device/waiting.h"
-#include "data/image.h"
+#include "data/orientation.h"
 #include "data/resize.h"
 #include "kernels/cast.h"
 #include "kernels/reduce.h"
@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
   int64_t top = 5;
   CommonOptions common;
   app.add_option("--model", model, "Model folder")->required();
-  app.add_option("--image", image_file, "A JPEG or PNG");
+  app.add_option("--image", image_file, "A JPEG or PNG; one from a camera is turned upright");
   app.add_option("--text", text, "Name and description, in any of the 13 languages; not for a ResNeXt");
   app.add_option("--geo", geo, "Country of the text (cz, sk, ...); checked, but the model does not look at it");
   app.add_option("--top", top, "Answers")->check(CLI::Range(1, 1000))->capture_default_str();
@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
     if (present.image) {
       const int h = static_cast<int>(classifier.image_height()), w = static_cast<int>(classifier.image_width());
       docked[image_modality] = classifier.dock_images(image_tensor(
-          resize_bilinear_antialias(read_image(image_file), h, w), 1, h, w, dtype, classifier.device()));
+          resize_bilinear_antialias(read_upright_image(image_file), h, w), 1, h, w, dtype, classifier.device()));
     }
     const Tensor logits = classifier.logits(classifier.join(docked), present, nullptr);
     const TopK best = topk(softmax(cast(logits.to(Device::cpu), DType::f32)), std::min<int64_t>(top, logits.dim(1)));

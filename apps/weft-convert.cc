@@ -194,7 +194,8 @@ void write_folder(const TensorFile& file, const Conversion& c, const Options& o)
     }
     sync_folder(folder.path() / "text_encoder");
   }
-  c.verify(Safetensors(folder.path() / "model.safetensors"));
+  // The tensors have the model's names now, and the file that the user knows is the source.
+  c.verify(Safetensors(folder.path() / "model.safetensors", file.path().string() + ", converted"));
   folder.commit();
   fmt::print("written: {}: config.json, model.safetensors{}{}; the model can be built from it\n", o.folder, text.empty() ? "" : ", text_encoder/",
              copied.empty() ? " (no tokenizer beside the source)" : fmt::format(", {}", fmt::join(copied, ", ")));

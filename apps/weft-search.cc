@@ -7,6 +7,7 @@
 #include "apps/program.h"
 #include "apps/search_bench.h"
 #include "data/glami.h"
+#include "data/orientation.h"
 #include "kernels/cast.h"
 #include "kernels/device/waiting.h"
 #include "tensor/autograd.h"
@@ -24,7 +25,7 @@ struct Options {
 Tensor query_embedding(const Options& o, DType dtype, Device device) {
   if (!o.image.empty()) {
     const ImageEmbedder embed(o.image_model, dtype, device);
-    const std::vector<std::vector<float>> images{embed.prepare(read_image(o.image))};
+    const std::vector<std::vector<float>> images{embed.prepare(read_upright_image(o.image))};
     return embed(images);
   }
   const std::vector<std::string> texts{o.text};
@@ -100,7 +101,7 @@ int main(int argc, char** argv) {
   app.add_option("--embeddings", o.embeddings, "Folder that weft-embed wrote")->required();
   app.add_option("--text", o.text, "Search for this text");
   app.add_option("--text-model", o.text_model, "Text model, for --text");
-  app.add_option("--image", o.image, "Search for this image");
+  app.add_option("--image", o.image, "Search for this image; one from a camera is turned upright");
   app.add_option("--image-model", o.image_model, "Image model, for --image");
   app.add_option("--in", o.in, "What to find")->check(CLI::IsMember({"images", "texts"}))->capture_default_str();
   app.add_option("--top", o.top, "How many")->check(CLI::Range(1, 10000))->capture_default_str();

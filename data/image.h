@@ -47,8 +47,8 @@ struct ImageHeader {
 ImageHeader check_image(const std::vector<uint8_t>& bytes, std::string_view name, const ImageLimits& limits = {});
 
 /// Decodes a JPEG or PNG file. Grey becomes RGB, 16 bits of colour lose their lower byte, Adobe CMYK becomes RGB as PIL
-/// does it, EXIF orientation is not applied (as in PIL; see data/orientation.h). Errors: as check_image, and a missing
-/// or corrupt file.
+/// does it, EXIF orientation is not applied (as in PIL; data/orientation.h has read_upright_image). Errors: as
+/// check_image, and a missing or corrupt file.
 Image read_image(const std::filesystem::path& file, Alpha alpha = Alpha::drop, const ImageLimits& limits = {});
 
 /// As read_image, from bytes in memory; `name` begins the errors.

@@ -90,4 +90,9 @@ Image oriented(const Image& image, int orientation) {
   return out;
 }
 
+Image read_upright_image(const std::filesystem::path& file, const ImageLimits& limits) {
+  const std::vector<uint8_t> bytes = read_file(file, limits.file_bytes);
+  return oriented(decode_image(bytes, file.string(), Alpha::drop, limits), exif_orientation(bytes));
+}
+
 }  // namespace weft

@@ -53,9 +53,11 @@ std::optional<std::string> find_png_text(const std::vector<uint8_t>& png, std::s
                                          std::string_view name) {
   const ImageHeader header = check_image(png, name);
   check_input(header.format == ImageHeader::Format::png, "{}: a PNG was expected but it is a JPEG", name);
-  for (size_t at = kSignature; at + 12 <= png.size();) {
+  // check_image has seen every chunk up to the end chunk, and nothing of what may lie behind it.
+  for (size_t at = kSignature;;) {
     const size_t length = number_at(png, at), begin = at + 8, end = begin + length;
     const std::string_view type(reinterpret_cast<const char*>(&png[at + 4]), 4);
+    if (type == "IEND") return std::nullopt;
     const std::string_view body(reinterpret_cast<const char*>(png.data()) + begin, length);
     if (type == "iTXt" && body.size() > keyword.size() + 3 && body.starts_with(keyword) && body[keyword.size()] == 0 &&
         body[keyword.size() + 1] == 0) {
@@ -65,7 +67,6 @@ std::optional<std::string> find_png_text(const std::vector<uint8_t>& png, std::s
     }
     at = end + 4;
   }
-  return std::nullopt;
 }
 
 }  // namespace weft

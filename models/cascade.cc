@@ -41,14 +41,8 @@ CascadeConfig CascadeConfig::from_json(const nlohmann::json& json, const std::st
   c.lowres_noise_level = read.number("lowres_noise_level", 0, 0.999, c.lowres_noise_level);
   c.p2_gamma = read.number("p2_gamma", 0, 10, c.p2_gamma);
   c.p2_k = read.number("p2_k", 1e-6, 1000, c.p2_k);
-  const std::string prediction = read.text("prediction", "noise");
-  check_input(prediction == "noise" || prediction == "v", "{}: prediction must be \"noise\" or \"v\" but is \"{}\"",
-              file, prediction);
-  c.prediction = prediction_from_name(prediction);
-  const std::string compat = read.text("compat", "fixed");
-  check_input(compat == "fixed" || compat == "glami", "{}: compat must be \"fixed\" or \"glami\" but is \"{}\"", file,
-              compat);
-  c.compat = compat_from_name(compat);
+  c.prediction = prediction_from_name(read.choice("prediction", {"noise", "v"}, "noise"));
+  c.compat = compat_from_name(read.choice("compat", {"fixed", "glami"}, "fixed"));
   for (size_t i = 0; i < count; ++i) {
     const UnetConfig& u = c.unets[i];
     check_input(c.image_sizes[i] % u.size_multiple() == 0, "{}: image_sizes[{}] must be a multiple of {} but is {}",

@@ -69,8 +69,9 @@ double inverse_root(int64_t n) { return 1 / std::sqrt(static_cast<double>(n)); }
 Init projection_init(const ClipTransformerConfig& c) {
   return init::normal(inverse_root(c.width) * inverse_root(2 * std::max<int64_t>(c.layers, 1)));
 }
+// Rounded down as open_clip does; 976 / 448 as a ratio must give 976 again, though the product is a little less.
 int64_t hidden_width(const ClipTransformerConfig& tower, const ClipConfig& config) {
-  return static_cast<int64_t>(static_cast<double>(tower.width) * config.mlp_ratio);
+  return static_cast<int64_t>(static_cast<double>(tower.width) * config.mlp_ratio + 1e-6);
 }
 
 std::vector<ClipBlock> resblocks(const Params& p, const ClipTransformerConfig& tower, const ClipConfig& config) {

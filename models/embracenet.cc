@@ -49,18 +49,14 @@ EmbraceNetConfig ClassifierConfig::head() const {
 ClassifierConfig ClassifierConfig::from_json(const nlohmann::json& json, const std::string& file) {
   ClassifierConfig c;
   const ConfigReader read(json, file);
-  const std::string model = read.text("model");
-  check_input(model == "embracenet", "{}: model must be \"embracenet\" but is \"{}\"", file, model);
+  read.choice("model", {"embracenet"});
   c.text = T5Config::from_json(read.object("text_encoder"), file + ": text_encoder");
   c.image = ResNextConfig::from_json(read.object("image_encoder"), file + ": image_encoder");
   c.embracement = read.integer("embracement", 1, 1 << 16);
   c.max_tokens = read.integer("max_tokens", 1, 1 << 12);
   c.image_height = read.integer("image_height", 8, 1 << 13);
   c.image_width = read.integer("image_width", 8, 1 << 13);
-  const std::string pooling = read.text("text_pooling");
-  check_input(pooling == "flatten" || pooling == "mean",
-              "{}: text_pooling must be \"flatten\" or \"mean\" but is \"{}\"", file, pooling);
-  c.pooling = pooling == "mean" ? TextPooling::mean : TextPooling::flatten;
+  c.pooling = read.choice("text_pooling", {"flatten", "mean"}) == "mean" ? TextPooling::mean : TextPooling::flatten;
   c.selection = {read.number("text_selection", 1e-6, 1e6, 1), read.number("image_selection", 1e-6, 1e6, 1),
                  read.number("source_selection", 1e-6, 1e6, 1)};
   c.text_frozen = read.flag("text_frozen");

@@ -18,8 +18,7 @@ ResNextConfig without_classes(ResNextConfig c) {
 ImageClassifierConfig ImageClassifierConfig::from_json(const nlohmann::json& json, const std::string& file) {
   ImageClassifierConfig c;
   const ConfigReader read(json, file);
-  const std::string model = read.text("model");
-  check_input(model == "resnext", "{}: model must be \"resnext\" but is \"{}\"", file, model);
+  read.choice("model", {"resnext"});
   c.image = ResNextConfig::from_json(json, file);
   c.image_height = read.integer("image_height", 8, 1 << 13);
   c.image_width = read.integer("image_width", 8, 1 << 13);

@@ -26,10 +26,8 @@ XlmRobertaConfig XlmRobertaConfig::from_json(const nlohmann::json& json, const s
   c.max_position_embeddings = read.integer("max_position_embeddings", c.pad_token_id + 2, 1 << 20);
   c.type_vocab_size = read.integer("type_vocab_size", 1, 1 << 10, c.type_vocab_size);
   c.layer_norm_eps = read.number("layer_norm_eps", 0, 1, c.layer_norm_eps);
-  const std::string activation = read.text("hidden_act", "gelu");
-  check_input(activation == "gelu", "{}: hidden_act must be \"gelu\" but is \"{}\"", file, activation);
-  const std::string positions = read.text("position_embedding_type", "absolute");
-  check_input(positions == "absolute", "{}: position_embedding_type must be \"absolute\" but is \"{}\"", file, positions);
+  read.choice("hidden_act", {"gelu"}, "gelu");
+  read.choice("position_embedding_type", {"absolute"}, "absolute");
   return c;
 }
 

@@ -10,6 +10,9 @@
 
 namespace weft {
 
+/// A JSON value for an error: one line, control characters escaped, cut after some 80 bytes.
+std::string shown(const nlohmann::json& value);
+
 /// Takes typed values from one JSON object. With a default, the key may be missing. The object must outlive the reader.
 class ConfigReader {
  public:
@@ -19,6 +22,8 @@ class ConfigReader {
   int64_t integer(const char* key, int64_t low, int64_t high, std::optional<int64_t> otherwise = std::nullopt) const;
   double number(const char* key, double low, double high, std::optional<double> otherwise = std::nullopt) const;
   std::string text(const char* key, std::optional<std::string> otherwise = std::nullopt) const;
+  /// A text that is one of `allowed`.
+  std::string choice(const char* key, const std::vector<std::string>& allowed, std::optional<std::string> otherwise = std::nullopt) const;
   bool flag(const char* key, std::optional<bool> otherwise = std::nullopt) const;
   std::vector<int64_t> integers(const char* key, size_t count, int64_t low, int64_t high) const;
   std::vector<std::string> texts(const char* key) const;

@@ -194,7 +194,8 @@ uint64_t little_endian(const char* bytes) {
 
 }  // namespace
 
-Safetensors::Safetensors(const std::filesystem::path& path) : path_(path.string()) {
+Safetensors::Safetensors(const std::filesystem::path& path, const std::string& name)
+    : path_(name.empty() ? path.string() : name) {
   file_ = MappedFile::open(path);
   const std::string_view bytes = file_->bytes();
   check_input(bytes.size() >= 8, "{}: the file must begin with 8 bytes of header length but has {} bytes", path_,

@@ -28,8 +28,10 @@ class Safetensors {
 
   /// Maps and validates: header of at most 100 MB that is one JSON object without duplicate keys, known dtypes, at most
   /// 6 axes, byte ranges that agree with shape and dtype and cover the file without holes or overlap.
-  explicit Safetensors(const std::filesystem::path& path);
+  /// Errors begin with `name` if there is one: what the user knows a temporary file by.
+  explicit Safetensors(const std::filesystem::path& path, const std::string& name = "");
 
+  /// What errors begin with.
   const std::string& path() const { return path_; }
   /// Whether both are the same opening of a file.
   bool is(const Safetensors& other) const { return file_ == other.file_; }

@@ -53,6 +53,8 @@ search=("$bin/weft-search" --data "$data" --embeddings "$folder/e" --json)
 "${search[@]}" --text "A photo of a category 03, a type of fashion product" --text-model "$folder/clip" --top 5 >"$folder/images.json"
 "${search[@]}" --image "$data/images/1005.jpg" --image-model "$folder/clip" --top 1 >"$folder/same.json"
 "${search[@]}" --image "$data/images/1005.jpg" --image-model "$folder/clip" --in texts --top 5 >"$folder/texts.json"
+turned() { "${search[@]}" --image "$(dirname "$0")/golden/images/turned$1.jpg" --image-model "$folder/clip" --top 1; }
+[[ $(turned 1) != "$(turned 6)" ]] || fail "EXIF's orientation made no difference"
 expect 2 "one of --text and --image is needed" "${search[@]}"
 # An index that looks everywhere finds the same; it is kept, and a broken one is a line and no more.
 [[ ! -e $folder/e/texts/index.safetensors ]] || fail "auto made an index of 96 texts"

@@ -60,6 +60,9 @@ done
 image=$data/images/1000.jpg
 answer=$(classify --model "$model" --image "$image" --top 3)
 [[ $(wc -l <<<"$answer") == 3 && $(head -1 <<<"$answer") == *"  category-00" ]] || fail "the image: $answer"
+# The same pixels, lying on their side by what the camera says: the model sees them upright.
+turned() { classify --model "$model" --image "$(dirname "$0")/golden/images/turned$1.jpg" --json; }
+[[ $(turned 1) != "$(turned 6)" ]] || fail "EXIF's orientation made no difference"
 expect 1 "reads an image alone but text was given" classify --model "$model" --text "a shoe"
 expect 1 "reads an image alone but text+image was given" classify --model "$model" --text "a shoe" --image "$image"
 

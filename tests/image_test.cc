@@ -101,6 +101,7 @@ TEST_CASE("EXIF orientation is read and applied as PIL does it") {
     const Image upright = oriented(decode_image(bytes, name), expected);
     CHECK(upright.width == (expected >= 5 ? 17 : 24));
     CHECK(upright.pixels == bytes_of(name + ".rgb"));
+    CHECK(read_upright_image(kImages + name) == upright);
   };
   for (int i = 1; i <= 8; ++i) compare(fmt::format("turned{}.jpg", i), i);
   compare("turned9.jpg", 1);

@@ -191,6 +191,18 @@ TEST_CASE("xlm-roberta: the embedding without the tape, and in bf16") {
   golden.check_close(model.net(golden("input.ids"), mask, DType::bf16), "embedding", 2e-2);
 }
 
+TEST_CASE("CLIP's hidden width is the one whose ratio the configuration has") {
+  ClipConfig config = TinyClip::config(false);
+  config.text.layers = 1;
+  config.text.heads = 2;
+  for (const auto& [width, hidden] : {std::pair{26, 30}, {22, 98}, {64, 256}}) {  // 26 * (30.0 / 26) is less than 30
+    config.text.width = width;
+    config.mlp_ratio = static_cast<double>(hidden) / width;
+    ParameterSet set;
+    CHECK(ClipText(set, config).blocks[0].c_fc.weight.dim(0) == hidden);
+  }
+}
+
 TEST_CASE("clip and xlm-roberta: a config comes back from its file as it went") {
   ClipConfig clip = TinyClip::config(false);
   const nlohmann::json a = clip.to_json();

@@ -55,6 +55,15 @@ TEST_CASE("the chunk is the one that the standard asks for, and other programs' 
   CHECK(!found("iTXtweft"s, 0x4da88d22));
 }
 
+TEST_CASE("what lies behind the end chunk is not looked at") {
+  using namespace std::string_literals;
+  for (const std::string& behind : {"\xff\xff\xff\xffiTXtweft\0\0\0\0\0text"s, "\xff\xff\xff\xffiTXtweft\0\0"s, "\0\0\0\x0diTXtweft\0\0\0\0\0text1234"s}) {
+    std::vector<uint8_t> png = encode_png(Image(2, 2));
+    png.insert(png.end(), behind.begin(), behind.end());
+    CHECK(!find_png_text(png, "weft", "long.png"));
+  }
+}
+
 TEST_CASE("broken files and keywords") {
   const std::vector<uint8_t> png = add_png_text(encode_png(Image(2, 2)), "weft", "some text");
   for (size_t bytes = 0; bytes < png.size(); ++bytes) {

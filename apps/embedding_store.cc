@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "data/hash.h"
+#include "tensor/atomic_file.h"
 #include "tensor/safetensors.h"
 
 namespace weft {
@@ -49,7 +50,7 @@ EmbeddingStore::Part EmbeddingStore::read(const std::filesystem::path& file) con
   const std::string found = made == mapped.metadata().end() ? "nothing known" : made->second;
   check_input(made_from_.empty() || found == made_from_,
               "{}: embeddings made from {} were expected but these are from {}: choose another folder", file.string(),
-              made_from_, found);
+              made_from_, quote(found));
   const Part part{mapped.tensor("keys"), mapped.tensor("embeddings"), file};
   check_input(part.keys.dtype() == DType::i64 && part.keys.rank() == 1 && part.embeddings.dtype() == DType::f32 &&
                   part.embeddings.rank() == 2 && part.embeddings.dim(0) == part.keys.dim(0) &&

@@ -14,6 +14,7 @@ std::vector<std::vector<Hit>> nearest(const std::vector<EmbeddingStore::Part>& p
   const Tensor units = normalize(queries.to(device));
   std::vector<std::vector<Hit>> hits(static_cast<size_t>(queries.dim(0)));
   for (const EmbeddingStore::Part& part : parts) {
+    if (part.keys.numel() == 0) continue;
     const Tensor cosines = matmul(units, normalize(part.embeddings.to(device)), {}, {.transpose_b = true});
     const TopK best = topk(cosines, std::min<int64_t>(top, part.keys.numel()));
     const Tensor values = best.values.to(Device::cpu), rows = best.indices.to(Device::cpu);

@@ -123,14 +123,14 @@ struct Files {
 };
 
 // Items that an interrupted run has done.
-int64_t done_before(const Files& files, const std::string& made_from) {
+int64_t done_before(const Files& files, const std::string& made_from, int64_t items) {
   if (!fs::exists(files.state)) return 0;
   const nlohmann::json state = read_json_file(files.state);
   const ConfigReader read(state, files.state.string());
   const std::string found = read.text("made_from");
   check_input(found == made_from, "{}: was begun from {} but now it is {}: remove it to start again",
               files.state.string(), quote(found), quote(made_from));
-  return read.integer("items", 0, int64_t{1} << 40);
+  return read.integer("items", 0, items);
 }
 
 void write_masks(const TextEmbedder& embedder, const Texts& texts, const fs::path& file) {
@@ -172,7 +172,7 @@ TextArrayCount write_text_array(const TextEmbedder& embedder, const std::vector<
   const std::string made_from =
       fmt::format("{}, batches of {}, items {:016x}", embedder.made_from, batch, texts.digest);
   TextArrayCount count{texts.size(), texts.distinct, 0};
-  int64_t done = done_before(files, made_from);
+  int64_t done = done_before(files, made_from, texts.size());
   if (fs::exists(files.array)) {
     check_input(done == texts.size() && !fs::exists(files.part), "{}: exists already: name a new file",
                 file.string());

@@ -12,6 +12,7 @@
 #include "kernels/device/product.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
+#include "tensor/files/mapped_memory.h"
 
 namespace weft {
 
@@ -135,6 +136,12 @@ dnnl::algorithm algorithm_of(Activation activation) {
   }
 }
 
+// A weight in a file that is worth leaving there: read by the products, never taken into the program's memory.
+bool stays_in_file(const Factor& b) {
+  constexpr int64_t least = 512 << 10;
+  return b.constant && b.matrix.storage()->owner && b.matrix.nbytes() >= least;
+}
+
 // kernels/device/product.h, on f32 alone.
 void product_f32(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
                  const Sizes& s) {
@@ -144,6 +151,9 @@ void product_f32(const Factor& a, const Factor& b, const Tensor& bias, Activatio
   };
   float* to = y.data<float>();
   product_by_hand(factor(a, s.m, s.k), factor(b, s.k, s.n), bias ? bias.data<float>() : nullptr, to, s.m, s.n, s.k);
+  // Its pages are mapped again next time, which takes a few percent of a product of many rows and more of one of few.
+  constexpr int64_t many = 256;
+  if (s.m >= many && stays_in_file(b)) forget_mapped(b.matrix);
   if (activation == Activation::none || activation == Activation::relu) return;
   with_math(activation, [&]<class Math>(Math) {
     elementwise(to, y.numel(), [to](int64_t i) { return Math::value(to[i]); });
@@ -163,7 +173,7 @@ void product_fast(const Factor& a, const Factor& b, const Tensor& bias, Activati
     return onednn::round_to(y, wide);
   }
   const bool with_batch = s.batch > 1;
-  if (dtype == DType::f32 && !with_batch && product_takes(s.m, s.n, s.k)) {
+  if (dtype == DType::f32 && !with_batch && product_takes(s.m, s.n, s.k, stays_in_file(b))) {
     return product_f32(a, b, bias, activation, y, s);
   }
   // A packed weight pays only where there is one weight for all.

@@ -1,13 +1,18 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <random>
 #include <thread>
 
+#include "kernels/cast.h"
 #include "kernels/conv2d.h"
 #include "kernels/device/onednn.h"
 #include "kernels/matmul.h"
 #include "kernels/pool.h"
 #include "tensor/autograd.h"
+#include "tensor/safetensors.h"
+#include "tests/temporary_folder.h"
 
 using namespace weft;
 
@@ -44,6 +49,35 @@ TEST_CASE("a bf16 weight that is kept is made anew when it changes, and goes wit
     CHECK(onednn::packed_bytes() > before);
   }
   CHECK(onednn::packed_bytes() == before);
+}
+
+TEST_CASE("products of a weight in a file are those of one in memory, and so they are again") {
+  const NoGrad no_grad;
+  const TemporaryFolder folder;
+  std::mt19937 random(7);
+  std::normal_distribution<float> normal;
+  const auto drawn = [&](const Shape& shape) {
+    const Tensor t = Tensor::empty(shape);
+    std::generate_n(t.data<float>(), t.numel(), [&] { return normal(random); });
+    return t;
+  };
+  const Tensor weight = drawn({523, 301}), bias = drawn({523});
+  write_safetensors(folder / "weights", {{"weight", weight}});
+  const Tensor mapped = Safetensors(folder / "weights").tensor("weight");
+  for (const int64_t rows : {1, 17, 256, 1025, 2111}) {
+    const Tensor x = drawn({rows, 301});
+    // Of f64, since that of f32 in memory may be the same code.
+    const Tensor expected = linear(cast(x, DType::f64), cast(weight, DType::f64), cast(bias, DType::f64));
+    for (int time = 0; time < 2; ++time) {
+      const Tensor y = linear(x, mapped, bias);
+      double worst = 0;
+      for (int64_t i = 0; i < y.numel(); ++i) {
+        const double apart = std::abs(static_cast<double>(y.data<float>()[i]) - expected.data<double>()[i]);
+        if (!(apart <= worst)) worst = apart;
+      }
+      CHECK(worst < 1e-4);  // of sums of 301 products of size 1
+    }
+  }
 }
 
 TEST_CASE("a weight under training is not kept") {

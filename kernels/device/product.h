@@ -12,8 +12,9 @@ struct ProductFactor {
   int64_t row, column;
 };
 
-/// Whether product_by_hand() is for these sizes, on the processor that this is compiled for.
-bool product_takes(int64_t m, int64_t n, int64_t k);
+/// Whether product_by_hand() is for these sizes, on the processor that this is compiled for. `mapped`: b lies in a file,
+/// which a packed copy would take into the program's memory.
+bool product_takes(int64_t m, int64_t n, int64_t k, bool mapped);
 
 /// y [m, n] = a [m, k] b [k, n] + bias [n] (null: none). Every sum is taken in the order of k, whatever the sizes and threads.
 void product_by_hand(const ProductFactor& a, const ProductFactor& b, const float* bias, float* y, int64_t m, int64_t n,

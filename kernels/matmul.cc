@@ -10,6 +10,7 @@
 #include "kernels/device/gemm.h"
 #include "kernels/device/onednn.h"
 #include "kernels/device/product.h"
+#include "kernels/device/thin_product.h"
 #include "tensor/autograd.h"
 #include "tensor/dispatch.h"
 #include "tensor/files/mapped_memory.h"
@@ -142,7 +143,11 @@ bool stays_in_file(const Factor& b) {
   return b.constant && b.matrix.storage()->owner && b.matrix.nbytes() >= least;
 }
 
-// kernels/device/product.h, on f32 alone.
+bool is_thin(const Factor& a, const Factor& b, const Sizes& s) {
+  return !a.transposed && b.transposed && thin_product_takes(s.m, s.n, s.k);
+}
+
+// kernels/device/thin_product.h and product.h, on f32 alone.
 void product_f32(const Factor& a, const Factor& b, const Tensor& bias, Activation activation, const Tensor& y,
                  const Sizes& s) {
   const auto factor = [](const Factor& f, int64_t rows, int64_t columns) {
@@ -150,7 +155,12 @@ void product_f32(const Factor& a, const Factor& b, const Tensor& bias, Activatio
                         : ProductFactor{f.matrix.data<float>(), columns, 1};
   };
   float* to = y.data<float>();
-  product_by_hand(factor(a, s.m, s.k), factor(b, s.k, s.n), bias ? bias.data<float>() : nullptr, to, s.m, s.n, s.k);
+  const float* from_bias = bias ? bias.data<float>() : nullptr;
+  if (is_thin(a, b, s)) {
+    thin_product(a.matrix.data<float>(), b.matrix.data<float>(), from_bias, to, s.m, s.n, s.k);
+  } else {
+    product_by_hand(factor(a, s.m, s.k), factor(b, s.k, s.n), from_bias, to, s.m, s.n, s.k);
+  }
   // Its pages are mapped again next time, which takes a few percent of a product of many rows and more of one of few.
   constexpr int64_t many = 256;
   if (s.m >= many && stays_in_file(b)) forget_mapped(b.matrix);
@@ -173,7 +183,7 @@ void product_fast(const Factor& a, const Factor& b, const Tensor& bias, Activati
     return onednn::round_to(y, wide);
   }
   const bool with_batch = s.batch > 1;
-  if (dtype == DType::f32 && !with_batch && product_takes(s.m, s.n, s.k, stays_in_file(b))) {
+  if (dtype == DType::f32 && !with_batch && (is_thin(a, b, s) || product_takes(s.m, s.n, s.k, stays_in_file(b)))) {
     return product_f32(a, b, bias, activation, y, s);
   }
   // A packed weight pays only where there is one weight for all.

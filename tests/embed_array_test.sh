@@ -92,7 +92,7 @@ draw = random.Random(5)
 with open(f"{sys.argv[1]}/GLAMI-1M-train.csv", encoding="utf-8", newline="") as file:
     rows = list(csv.reader(file))[:3]
 word = lambda: "".join(draw.choice("abcdehlnostu") for _ in range(5))
-for split, items in ("train", 20000), ("test", 1):
+for split, items in ("train", 40000), ("test", 1):
     with open(f"{sys.argv[2]}/GLAMI-1M-{split}.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(rows[0])
@@ -134,7 +134,7 @@ for kept in "INT 0.05" "KILL 0.05" "INT 0"; do
   # shellcheck disable=SC2086
   stop $kept --out "$folder/folder-again"
 done
-((stopped > 1)) && [[ $(ls "$folder/folder-again/texts") == unfinished.safetensors ]] ||
+((stopped > 1)) && [[ -e $folder/folder-again/texts/unfinished.safetensors ]] ||
   fail "the folder was never interrupted"
 "${embed[@]}" --batch 1 --out "$folder/folder-again" >/dev/null
 diff -r "$folder/folder" "$folder/folder-again" || fail "the folder differs after interruptions"

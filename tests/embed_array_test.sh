@@ -92,7 +92,7 @@ draw = random.Random(5)
 with open(f"{sys.argv[1]}/GLAMI-1M-train.csv", encoding="utf-8", newline="") as file:
     rows = list(csv.reader(file))[:3]
 word = lambda: "".join(draw.choice("abcdehlnostu") for _ in range(5))
-for split, items in ("train", 40000), ("test", 1):
+for split, items in ("train", 60000), ("test", 1):
     with open(f"{sys.argv[2]}/GLAMI-1M-{split}.csv", "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(rows[0])
@@ -101,11 +101,11 @@ for split, items in ("train", 40000), ("test", 1):
 PYTHON
 embed=("$bin/weft-embed" --data "$folder/many" --text-model "$folder/mt5" --max-tokens 8 --quiet --threads 1)
 stopped=0
-stop() { # SIGNAL SECONDS OPTION...
+stop() { # SIGNAL HUNDREDTHS OPTION...: after so much processor time, which does not depend on what else the machine does
   "${embed[@]}" --batch 1 "${@:3}" >"$folder/log" 2>"$folder/stderr" &
   local worker=$! got=0
   wait_until_catching $worker
-  sleep "$2"
+  while [[ $(cut -d ' ' -f 14 "/proc/$worker/stat" 2>/dev/null || echo "$2") -lt $2 ]]; do sleep 0.01; done
   kill "-$1" $worker 2>/dev/null || true
   wait $worker 2>/dev/null || got=$?
   [[ $got == 0 ]] || stopped=$((stopped + 1))
@@ -115,7 +115,7 @@ stop() { # SIGNAL SECONDS OPTION...
     fail "Ctrl-C: exit code $got: $(cat "$folder/stderr")"
 }
 "${embed[@]}" --batch 1 --out "$folder/one.npy" >/dev/null
-for kept in "INT 0.05" "KILL 0.05" "INT 0"; do
+for kept in "INT 40" "KILL 30" "INT 20"; do
   # shellcheck disable=SC2086
   stop $kept --out "$folder/again.npy"
   [[ ! -e $folder/again.npy ]] || break
@@ -130,12 +130,11 @@ expect 1 "again.npy: exists already" "${embed[@]}" --batch 1 --out "$folder/agai
 
 "${embed[@]}" --batch 1 --out "$folder/folder" >/dev/null
 stopped=0
-for kept in "INT 0.05" "KILL 0.05" "INT 0"; do
+for kept in "INT 40" "KILL 30" "INT 20"; do
   # shellcheck disable=SC2086
   stop $kept --out "$folder/folder-again"
 done
-((stopped > 1)) && [[ -e $folder/folder-again/texts/unfinished.safetensors ]] ||
-  fail "the folder was never interrupted"
+((stopped > 1)) && [[ -e $folder/folder-again/texts/unfinished.safetensors ]] || fail "the folder was never interrupted"
 "${embed[@]}" --batch 1 --out "$folder/folder-again" >/dev/null
 diff -r "$folder/folder" "$folder/folder-again" || fail "the folder differs after interruptions"
 

@@ -40,6 +40,7 @@ template <int R, int C>
   constexpr int64_t line = 64 / sizeof(float);
   Vector sum[groups * 4] = {};
   const auto step = [&](int64_t i) __attribute__((always_inline)) {
+    // Of rows and columns the fewer wait in registers, the others come one at a time.
     if constexpr (R < C) {
       Vector from_x[R];
 #pragma GCC unroll 6

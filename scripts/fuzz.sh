@@ -3,18 +3,20 @@
 # seeds in tests/fuzz/seeds and from what earlier runs found (build-fuzz/corpus). Installs clang where it is missing.
 # An input that crashes, takes more than 2 seconds of the processor or allocates more than 66 MiB at once is kept in
 # build-fuzz/ and ends its target's run; the others go on.
-# Usage: scripts/fuzz.sh [-t] [-j JOBS] [SECONDS [TARGET...]]
+# Usage: scripts/fuzz.sh [-c | -t] [-j JOBS] [SECONDS [TARGET...]]
 #   SECONDS  of processor time for each target (default 60); TARGET as in tests/fuzz/TARGET_fuzz.cc (default all)
 #   -j JOBS  targets at once (default 1)
+#   -c       SECONDS of the clock
 #   -t       SECONDS in total: what this program has had before counts (build-fuzz/spent), so that a long run may be ended
 #            at any moment and goes on where it was
 set -euo pipefail
 cd "$(dirname "$0")/.."
 usage() { sed -n 's/^# \(Usage:.*\)/\1/p' "$0" >&2; exit 2; }
-total='' jobs=1
-while getopts tj: option; do
+counted=processor jobs=1
+while getopts ctj: option; do
   case $option in
-    t) total=1 ;;
+    c) counted=clock ;;
+    t) counted=total ;;
     j) jobs=$OPTARG ;;
     *) usage ;;
   esac
@@ -45,19 +47,19 @@ scripts/build.sh fuzz "${targets[@]/%/_fuzz}"
 # Runs TARGET for SECONDS, in slices: libFuzzer knows the clock's time only, and what a slice found and used is kept.
 # build-fuzz/spent/TARGET has the program's checksum, its hundredths of a second and its inputs: another program begins at 0.
 fuzz_target() {
-  local target=$1 limit=$(($2 * 100)) total=$3 program=build-fuzz/bin/$1_fuzz ledger=build-fuzz/spent/$1 log=build-fuzz/$1.log
-  local checksum known spent=0 inputs=0 start slice used unit
+  local target=$1 limit=$(($2 * 100)) counted=$3 program=build-fuzz/bin/$1_fuzz ledger=build-fuzz/spent/$1 log=build-fuzz/$1.log
+  local checksum known spent=0 inputs=0 slice used unit
   checksum=$(sha256sum "$program")
   checksum=${checksum%% *}
   if [[ -e $ledger ]]; then
     read -r known spent inputs <"$ledger"
     [[ $known == "$checksum" ]] || spent=0 inputs=0
   fi
-  start=$spent
-  [[ -z $total ]] || start=0
+  local before=$spent began=$SECONDS had=0
+  [[ $counted != total ]] || had=$spent
   mkdir -p "build-fuzz/corpus/$target" build-fuzz/spent
-  while ((spent - start < limit)); do
-    slice=$(((limit - (spent - start) + 99) / 100))
+  while ((had < limit)); do
+    slice=$(((limit - had + 99) / 100))
     ((slice < 300)) || slice=300
     # Inputs are of at most 1 MiB: twice that beside the 64 MiB that a reader may take. A program that waits for the
     # processor is not slow: libFuzzer's limit is generous, and what it calls slow is measured alone, in processor time.
@@ -79,9 +81,14 @@ fuzz_target() {
     inputs=$((inputs + $(awk '/number_of_executed_units/ { print $2 }' "$log")))
     echo "$checksum $spent $inputs" >"$ledger.part"
     mv "$ledger.part" "$ledger"
+    case $counted in
+      clock) had=$(((SECONDS - began) * 100)) ;;
+      processor) had=$((spent - before)) ;;
+      total) had=$spent ;;
+    esac
   done
-  echo "$target: no failure in $(((spent - start) / 100)) s of processor time (in all runs of this program $((spent / 100)) s, $inputs inputs)"
+  echo "$target: no failure in $(((spent - before) / 100)) s of processor time, $((SECONDS - began)) s of the clock (in all runs of this program $((spent / 100)) s, $inputs inputs)"
 }
 export -f fuzz_target
 printf '%s\0' "${targets[@]}" |
-  xargs -0 -P "$jobs" -I{} bash -euo pipefail -c 'fuzz_target "$@"' fuzz_target {} "$seconds" "$total" || exit 1
+  xargs -0 -P "$jobs" -I{} bash -euo pipefail -c 'fuzz_target "$@"' fuzz_target {} "$seconds" "$counted" || exit 1

@@ -315,7 +315,7 @@ template <int V> std::vector<float> weights_gradient(const float* x, const float
 
 }  // namespace
 
-bool dense_conv_by_hand() { return registers == 16; }
+bool dense_conv_by_hand() { return by_hand; }
 
 Tensor pack_dense_weights(const Tensor& weight, const ConvSizes& s, bool gradient) {
   const float* w = weight.data<float>();

@@ -19,6 +19,14 @@ inline constexpr int lanes = 16, registers = 32;
 inline constexpr int lanes = 8, registers = 16;
 #endif
 
+/// Whether what oneDNN can do as well is done by hand where that is faster. Not with AVX-512, and not in a program for any
+/// processor, since oneDNN looks at the one that it runs on.
+#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
+inline constexpr bool by_hand = true;
+#else
+inline constexpr bool by_hand = false;
+#endif
+
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(alignof(float)), may_alias));
 typedef uint32_t Words __attribute__((vector_size(lanes * sizeof(uint32_t))));
 typedef uint16_t Halves __attribute__((vector_size(lanes * sizeof(uint16_t))));

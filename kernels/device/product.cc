@@ -177,7 +177,7 @@ void multiply(const ProductFactor& a, const ProductFactor& b, const float* bias,
 
 // For fewer rows copying b takes too long, and for more oneDNN's are a little faster.
 bool product_takes(int64_t m, int64_t n, int64_t k, bool mapped) {
-  return registers == 16 && m >= 16 && (m <= 1024 || mapped) && n >= 8 && k >= 8;
+  return by_hand && m >= 16 && (m <= 1024 || mapped) && n >= 8 && k >= 8;
 }
 
 void product_by_hand(const ProductFactor& a, const ProductFactor& b, const float* bias, float* y, int64_t m, int64_t n,

@@ -114,7 +114,7 @@ int64_t multiply_columns(const float* x, const float* w, const float* bias, floa
 // Up to 24 rows this is faster than the panels of product.cc. But their sums have another order, so that at the limit the size
 // of a batch can change an item's last bits; with 16 the pixels of an image, 4 x 4 of them or more, are always on one side of it.
 bool thin_product_takes(int64_t m, int64_t n, int64_t k) {
-  return registers == 16 && m >= 1 && m < 16 && n >= 8 && k >= 8;
+  return by_hand && m >= 1 && m < 16 && n >= 8 && k >= 8;
 }
 
 void thin_product(const float* x, const float* w, const float* bias, float* y, int64_t m, int64_t n, int64_t k) {

@@ -378,7 +378,7 @@ template <int V> void weights_gradient(const float* x, const float* dy, float* d
 
 bool winograd_takes(const ConvSizes& s, ConvPass pass) {
   const int64_t in = pass == ConvPass::data ? s.o : s.c, out = pass == ConvPass::data ? s.c : s.o;
-  return registers == 16 && s.groups == 1 && s.kh == 3 && s.kw == 3 && s.stride == 1 &&
+  return by_hand && s.groups == 1 && s.kh == 3 && s.kw == 3 && s.stride == 1 &&
          s.padding <= 2 && in % lanes == 0 && in >= 2 * lanes && (out % (2 * lanes) == 0 || out % (3 * lanes) == 0);
 }
 

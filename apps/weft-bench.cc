@@ -35,6 +35,10 @@ struct Encoder {
 Encoder image_encoder(const Options& o, const Safetensors& input, Device device, DType dtype) {
   const auto tower = std::make_shared<ImageTower>(ImageTower::load(o.model, device));
   const Tensor images = input.tensor("images");
+  const std::string side = tower->side ? std::to_string(tower->side) : "any";
+  check_input(images.rank() == 4 && images.dim(3) == 3 && is_floating(images.dtype()) &&
+                  (!tower->side || (images.dim(1) == tower->side && images.dim(2) == tower->side)),
+              "{}: images must be floats [N, {}, {}, 3] but are {} {}", input.path(), side, side, images.dtype(), images.shape());
   return {images.dim(0), [=](int64_t begin, int64_t end) {
             return tower->embed(cast(images.leading(begin, end), dtype).to(device));
           }};
@@ -42,8 +46,14 @@ Encoder image_encoder(const Options& o, const Safetensors& input, Device device,
 
 Encoder text_encoder(const Options& o, const Safetensors& input, Device device, DType dtype) {
   const auto tower = std::make_shared<TextTower>(TextTower::load(o.model, device));
-  const Tensor ids = input.tensor("ids"),
-               mask = input.find("mask") ? cast(input.tensor("mask"), DType::boolean)
+  const Tensor ids = input.tensor("ids");
+  check_input(ids.dtype() == DType::i64 && ids.rank() == 2 && ids.dim(1) <= tower->max_tokens,
+              "{}: ids must be i64 [N, T] with T at most {} but are {} {}", input.path(), tower->max_tokens, ids.dtype(), ids.shape());
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    const int64_t id = ids.data<int64_t>()[i];
+    check_input(id >= 0 && id < tower->vocabulary, "{}: ids must lie in [0, {}) but one is {}", input.path(), tower->vocabulary, id);
+  }
+  const Tensor mask = input.find("mask") ? cast(input.tensor("mask"), DType::boolean)
                                          : Tensor::full(ids.shape(), 1, DType::boolean);
   check_input(mask.shape() == ids.shape(), "{}: mask must have the shape of ids, {}, but has {}", input.path(), ids.shape(),
               mask.shape());

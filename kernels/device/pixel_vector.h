@@ -19,13 +19,16 @@ inline constexpr int lanes = 16, registers = 32;
 inline constexpr int lanes = 8, registers = 16;
 #endif
 
-/// Whether what oneDNN can do as well is done by hand where that is faster. Not with AVX-512, and not in a program for any
-/// processor, since oneDNN looks at the one that it runs on.
-#if defined(__AVX2__) && defined(__FMA__) && !defined(__AVX512F__)
-inline constexpr bool by_hand = true;
+/// Whether a program is compiled for processors that multiply and add at once. One for any processor leaves to oneDNN, which
+/// looks at the one that it runs on, what oneDNN does as well.
+#ifdef __FMA__
+inline constexpr bool fused = true;
 #else
-inline constexpr bool by_hand = false;
+inline constexpr bool fused = false;
 #endif
+
+/// Whether products and convolutions are by hand where that is faster with AVX2 and has not been timed with AVX-512.
+inline constexpr bool by_hand = fused && registers == 16;
 
 typedef float Vector __attribute__((vector_size(lanes * sizeof(float)), aligned(alignof(float)), may_alias));
 typedef uint32_t Words __attribute__((vector_size(lanes * sizeof(uint32_t))));

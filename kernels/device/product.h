@@ -1,5 +1,5 @@
-// Products of f32 matrices on the cpu by hand, for processors without AVX-512, where oneDNN's reach the machine's speed with large
-// matrices only.
+// Products of f32 matrices on the cpu by hand, for processors with AVX2 and without AVX-512, where oneDNN's reach the
+// machine's speed with large matrices only.
 #pragma once
 
 #include <cstdint>

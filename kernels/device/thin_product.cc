@@ -3,6 +3,7 @@
 #include "kernels/device/thin_product.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "kernels/device/parallel.h"
 #include "kernels/device/unit_vector.h"
@@ -15,22 +16,20 @@ constexpr int most_rows = 6;  // of x in a step
 
 // The sums of the lanes of 4 vectors.
 [[gnu::always_inline]] inline void add_lanes(const Vector* v, float* to) {
-  if constexpr (lanes == 8) {
-    typedef float Eight __attribute__((vector_size(32)));
-    typedef int Places __attribute__((vector_size(32)));
-    const auto pairs = [](Eight a, Eight b) {
-      return __builtin_shuffle(a, b, Places{0, 8, 2, 10, 4, 12, 6, 14}) + __builtin_shuffle(a, b, Places{1, 9, 3, 11, 5, 13, 7, 15});
-    };
-    const auto eight = [](Vector x) { return std::bit_cast<Eight>(x); };
-    const Eight a = pairs(eight(v[0]), eight(v[1])), b = pairs(eight(v[2]), eight(v[3]));
-    const Eight halves = __builtin_shuffle(a, b, Places{0, 1, 8, 9, 4, 5, 12, 13}) + __builtin_shuffle(a, b, Places{2, 3, 10, 11, 6, 7, 14, 15});
-    for (int i = 0; i < 4; ++i) to[i] = halves[i] + halves[4 + i];
-  } else {
-    for (int i = 0; i < 4; ++i) {
-      to[i] = 0;
-      for (int l = 0; l < lanes; ++l) to[i] += v[i][l];
-    }
-  }
+  typedef float Eight __attribute__((vector_size(32)));
+  typedef int Places __attribute__((vector_size(32)));
+  const auto eight = [](const Vector& x) {
+    Eight parts[lanes / 8];
+    std::memcpy(parts, &x, sizeof(x));
+    for (int i = 1; i < lanes / 8; ++i) parts[0] += parts[i];
+    return parts[0];
+  };
+  const auto pairs = [](Eight a, Eight b) {
+    return __builtin_shuffle(a, b, Places{0, 8, 2, 10, 4, 12, 6, 14}) + __builtin_shuffle(a, b, Places{1, 9, 3, 11, 5, 13, 7, 15});
+  };
+  const Eight a = pairs(eight(v[0]), eight(v[1])), b = pairs(eight(v[2]), eight(v[3]));
+  const Eight halves = __builtin_shuffle(a, b, Places{0, 1, 8, 9, 4, 5, 12, 13}) + __builtin_shuffle(a, b, Places{2, 3, 10, 11, 6, 7, 14, 15});
+  for (int i = 0; i < 4; ++i) to[i] = halves[i] + halves[4 + i];
 }
 
 // y [R, C] (rows n apart) = x [R, k] w [C, k]^T + bias. Of w the C rows behind are fetched where `ahead` is set.
@@ -114,7 +113,7 @@ int64_t multiply_columns(const float* x, const float* w, const float* bias, floa
 // Up to 24 rows this is faster than the panels of product.cc. But their sums have another order, so that at the limit the size
 // of a batch can change an item's last bits; with 16 the pixels of an image, 4 x 4 of them or more, are always on one side of it.
 bool thin_product_takes(int64_t m, int64_t n, int64_t k) {
-  return by_hand && m >= 1 && m < 16 && n >= 8 && k >= 8;
+  return fused && m >= 1 && m < 16 && n >= 8 && k >= 8;
 }
 
 void thin_product(const float* x, const float* w, const float* bias, float* y, int64_t m, int64_t n, int64_t k) {

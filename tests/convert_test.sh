@@ -49,6 +49,11 @@ run 1 "$golden/pretrained/mt5" models/mt5
 says err "error: models/mt5: exists already: name a new folder"
 run 1 "$golden/torch_files/tensor.pt" none
 says err 'but the first is '
+# What shows only when the model is built names the source, not the folder that it was built in.
+mkdir odd
+sed 's/"layer2\.0\.bn1\.weight"/"layer2.0.bn9.weight"/' small/model.safetensors >odd/resnext.safetensors
+run 1 odd/resnext.safetensors none
+says err "error: odd/resnext.safetensors, converted: tensor 'layer2.0.bn1.weight' is missing"
 run 0 --list "$golden/torch_files/legacy.pt"
 says out 'f32   [4, 6]                   model_state_dict.whole'
 run 2

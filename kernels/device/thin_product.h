@@ -9,8 +9,8 @@ namespace weft {
 /// Whether thin_product() is for these sizes, on the processor that this is compiled for.
 bool thin_product_takes(int64_t m, int64_t n, int64_t k);
 
-/// y [m, n] = x [m, k] w [n, k]^T + bias [n] (null: none). Sums are taken over every eighth number and then put together,
-/// the same way whatever the threads.
+/// y [m, n] = x [m, k] w [n, k]^T + bias [n] (null: none). Sums are taken over numbers a vector apart and then put
+/// together, the same way whatever the threads and the number of rows.
 void thin_product(const float* x, const float* w, const float* bias, float* y, int64_t m, int64_t n, int64_t k);
 
 }  // namespace weft
